@@ -1,0 +1,1 @@
+"""The program in the city: it checks, stores and shows what devices released."""

@@ -1,0 +1,1 @@
+"""What the aggregator reaches: the broker."""

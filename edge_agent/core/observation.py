@@ -1,0 +1,63 @@
+"""What comes out of the pixel wall: boxes and numbers, never a picture.
+
+Image coordinates are normalised: x and y run from 0 to 1 over the picture's width and height::
+
+    (0, 0) ──────────► x = 1
+      │    ┌─────┐
+      │    │     │ box
+      ▼    └──•──┘ foot: bottom centre
+    y = 1
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An upright rectangle, normalised, `left < right` and `top < bottom`."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        """Width as a fraction of the picture's."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        """Height as a fraction of the picture's."""
+        return self.bottom - self.top
+
+    @property
+    def foot(self) -> tuple[float, float]:
+        """Bottom centre: where a standing person touches the floor."""
+        return (self.left + self.right) / 2, self.bottom
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One person in one frame: a box and the detector's score in 0..1."""
+
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one frame showed, or that none came.
+
+    Attributes:
+        at_s: event time of the frame's capture, seconds since 1970 UTC.
+        aspect: the picture's width divided by its height.
+        detections: the people found.
+        seen: False where no frame could be judged (lost, late or unreadable): time went on, but
+            nobody looked, and release rule R14 counts the gap.
+    """
+
+    at_s: float
+    aspect: float
+    detections: tuple[Detection, ...] = ()
+    seen: bool = True

@@ -1,0 +1,1 @@
+"""What the device reaches: its socket, ledger, spool, keys and broker."""

@@ -1,0 +1,1 @@
+"""The process that owns the camera: it counts, decides, seals and signs."""

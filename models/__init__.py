@@ -1,0 +1,1 @@
+"""Model files, cards, conversion and evaluation; never installed on a device."""

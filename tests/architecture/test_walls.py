@@ -1,0 +1,134 @@
+"""House rules that import-linter cannot express. Each failure names the file and the line."""
+
+import ast
+import inspect
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType, UnionType
+
+import pytest
+from pydantic import BaseModel
+
+from edge_agent.wire import messages
+
+ROOT = Path(__file__).parents[2]
+PURE_FOLDERS = ("edge_agent/core", "edge_agent/wire", "aggregator/core")
+PURE = sorted(path for folder in PURE_FOLDERS for path in (ROOT / folder).rglob("*.py"))
+ALLOWED = {
+    "__future__",
+    "bisect",
+    "collections",
+    "dataclasses",
+    "datetime",
+    "enum",
+    "functools",
+    "hashlib",
+    "heapq",
+    "itertools",
+    "json",
+    "math",
+    "typing",
+    "zoneinfo",
+    "pydantic",
+    "edge_agent",
+    "aggregator",
+}
+IMPURE_CALLS = {"open", "exec", "eval", "compile", "input", "print", "__import__"}
+CLOCKS = {"now", "today", "utcnow"}
+
+
+def offences(source: str) -> Iterator[str]:
+    """Yield what a pure module must not do, as `line: offence`."""
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            if name.split(".")[0] not in ALLOWED:
+                yield f"{node.lineno}: imports {name}"
+        if isinstance(node, ast.Call):
+            called = node.func
+            if isinstance(called, ast.Name) and called.id in IMPURE_CALLS:
+                yield f"{node.lineno}: calls {called.id}"
+            if isinstance(called, ast.Attribute) and called.attr in CLOCKS:
+                yield f"{node.lineno}: reads a clock with {called.attr}"
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_pure_module_reaches_no_file_socket_clock_or_array(path: Path) -> None:
+    assert list(offences(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "import numpy",
+        "import socket",
+        "from pathlib import Path",
+        "import time",
+        "open('x')",
+        "from datetime import datetime\ndatetime.now()",
+        "__import__('os')",
+    ],
+)
+def test_a_planted_offence_is_found(planted: str) -> None:
+    assert len(list(offences(planted))) == 1
+
+
+def leaves(annotation: object) -> Iterator[object]:
+    """Yield the plain types of an annotation, `Literal` values left out."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return
+    if origin is typing.Annotated:
+        yield from leaves(typing.get_args(annotation)[0])
+    elif origin in (typing.Union, UnionType, tuple, list, frozenset):
+        for argument in typing.get_args(annotation):
+            yield from leaves(argument)
+    else:
+        yield annotation
+
+
+def wire_models() -> list[type[BaseModel]]:
+    return [
+        model
+        for _, model in inspect.getmembers(messages, inspect.isclass)
+        if issubclass(model, messages.Message)
+    ]
+
+
+def field_offences(model: type[BaseModel]) -> Iterator[str]:
+    """Yield what a wire field must not be: an open or opaque type, or one named for a person."""
+    safe = (int, bool, NoneType, messages.datetime, messages.Message)
+    for name, field in model.model_fields.items():
+        for leaf in leaves(field.annotation):
+            if leaf is str:
+                if not any(getattr(extra, "pattern", None) for extra in field.metadata):
+                    yield f"{model.__name__}.{name}: free text"
+            elif not (isinstance(leaf, type) and issubclass(leaf, safe)):
+                yield f"{model.__name__}.{name}: {leaf}"
+        if any(word in name for word in ("track", "frame", "face", "person")):
+            yield f"{model.__name__}.{name}: named for a track or a frame"
+    if model.model_config.get("extra") != "forbid" or not model.model_config.get("strict"):
+        yield f"{model.__name__}: not closed and strict"
+
+
+@pytest.mark.parametrize("model", wire_models(), ids=lambda model: model.__name__)
+def test_no_wire_field_can_carry_pixels_or_identity(model: type[BaseModel]) -> None:
+    assert list(field_offences(model)) == []
+
+
+class _Leak(messages.Message):
+    blob: bytes
+    note: str
+    ratio: float
+    anything: dict[str, int]
+    track_id: int
+
+
+def test_a_planted_wire_leak_is_found() -> None:
+    found = {offence.split(":")[0] for offence in field_offences(_Leak)}
+    assert found == {f"_Leak.{name}" for name in ("blob", "note", "ratio", "anything", "track_id")}
