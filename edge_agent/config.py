@@ -218,6 +218,8 @@ def _first_mistake(error: ValidationError) -> str:
             return f"{where} is missing; add it"
         case "value_error":
             return f"{where}: {mistake['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+        case _:
+            pass
     if where == "release.k":
         return (
             f"release.k: expected a whole number from {K_FLOOR}, got {mistake['input']!r};"

@@ -12,7 +12,7 @@ need() {
   }
   sudo=""
   [ "$(id -u)" -eq 0 ] || sudo=sudo
-  echo "Installing with $sudo apt-get:$missing"
+  echo "Installing with $sudo apt-get:$missing" >&2
   # shellcheck disable=SC2086
   $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null 2>&1 ||
     { $sudo apt-get update -qq && $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null; }

@@ -16,7 +16,7 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
   . deploy/local/apt.sh
   need "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
 fi
-echo "Setting up .venv from $lock (once; about a minute) …"
+echo "Setting up .venv from $lock (once; about a minute) …" >&2
 rm -rf .venv
 "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"

@@ -65,7 +65,9 @@ WindowStart = Annotated[
 class Message(BaseModel):
     """What all messages share: frozen, strict, nothing unknown."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", revalidate_instances="always"
+    )
 
 
 class Directed(Message):
