@@ -1,10 +1,33 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PY := .venv/bin/python
+ARGS ?=
 
-.PHONY: help setup
+.PHONY: help setup demo test check bench models lock clean
+
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
-setup: ## Create .venv from the lock file (the others call it)
+setup: ## Create .venv from the lock file (demo, test and bench do it themselves)
 	@deploy/local/setup.sh
+
+demo: setup ## Run the whole system on this machine; ARGS="--help" lists what it takes
+	@exec $(PY) -m deploy.local.demo $(ARGS)
+
+test: setup ## Install what the tests need and run all of them
+	@deploy/local/test.sh $(ARGS)
+
+check: setup ## Only the quick part of `make test`: format, lint, types, walls
+	@deploy/local/test.sh --check
+
+bench: setup ## Compare with peers: counts, time per frame, latency
+	@deploy/local/bench.sh $(ARGS)
+
+models: setup ## Convert the models again from their source packages (needs about 2 GB)
+	@models/convert/run.sh $(ARGS)
+
+lock: ## Pin all dependencies again (needs uv)
+	@requirements/lock.sh $(ARGS)
+
+clean: ## Remove what the targets made here
+	rm -rf .venv .venv-* .cache out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,23 @@
+#!/bin/sh
+# `make test`: installs the real servers and browser that the tests talk to, then runs everything.
+set -eu
+cd "$(dirname "$0")/../.."
+bin=.venv/bin
+
+echo "== format, lint, types, walls"
+$bin/ruff format --check --quiet .
+$bin/ruff check --quiet .
+$bin/lint-imports --no-cache >/dev/null || $bin/lint-imports --no-cache
+$bin/mypy
+[ "${1:-}" != --check ] || exit 0
+
+echo "== servers"
+. deploy/local/apt.sh
+need mosquitto postgresql chromium
+deploy/local/tflite.sh
+
+echo "== tests"
+# Quick ones side by side; what measures time, or loads both cores, one after another.
+$bin/pytest -q -n 2 --dist loadfile -m "not slow" "$@"
+$bin/pytest -q -m slow "$@"
+.venv-tflite/bin/python -m pytest -q tests/contract/test_runtimes.py
