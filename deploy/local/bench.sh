@@ -1,0 +1,15 @@
+#!/bin/sh
+# `make bench`: ours beside the peers, on the same detections, in one run.
+set -eu
+cd "$(dirname "$0")/../.."
+lock=requirements/peers.lock
+stamp=.venv-peers/.installed
+wanted=$(sha256sum <"$lock")
+if ! { [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }; then
+  echo "Setting up .venv-peers from $lock (once) …" >&2
+  rm -rf .venv-peers
+  "${PYTHON:-python3}" -m venv .venv-peers
+  .venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+  echo "$wanted" >"$stamp"
+fi
+exec .venv/bin/python -m models.bench_counting "$@"
