@@ -24,7 +24,7 @@ class Segment:
 
           end
            │
-     −     │     +   side; forward goes from − to +
+     -     │     +   side; forward goes from - to +
            │
          start
     """

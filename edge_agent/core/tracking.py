@@ -156,7 +156,7 @@ class Tracker:
         self._settings = settings or TrackerSettings()
         self._tracks: list[Track] = []
         self._next_id = 1
-        self._at_s: float | None = None
+        self._at_s = -math.inf
 
     @property
     def tracks(self) -> Sequence[Track]:
@@ -173,7 +173,7 @@ class Tracker:
         5. Begin tracks, end tracks, end doubles.
         """
         settings = self._settings
-        dt_s = 0.0 if self._at_s is None else max(0.0, observation.at_s - self._at_s)
+        dt_s = max(0.0, observation.at_s - self._at_s)
         self._at_s = observation.at_s
         # 1.
         for track in self._tracks:
@@ -201,7 +201,6 @@ class Tracker:
             return tracks, found
         costs = [[self._cost(track, box, reach) for box, _ in found] for track in tracks]
         pairs = assign(costs)
-        assert self._at_s is not None
         for row, column in pairs:
             tracks[row].correct(found[column][0], self._at_s, self._settings)
             tracks[row].score = found[column][1]
@@ -214,7 +213,6 @@ class Tracker:
     def _cost(self, track: Track, box: Box, reach: float) -> float:
         """Return how badly a detection fits a track: distance and size, in person heights."""
         settings = self._settings
-        assert self._at_s is not None
         unseen_s = self._at_s - track.seen_at_s
         allowed = min(settings.reach + settings.reach_growth * unseen_s, settings.reach_most)
         tx, ty = track.foot
@@ -229,7 +227,6 @@ class Tracker:
         return distance + 0.4 * size + 0.5 * (1 - iou)
 
     def _begin(self, found: list[tuple[Box, float]]) -> None:
-        assert self._at_s is not None
         for box, score in found:
             near = (overlap(track.box, box) for track in self._tracks)
             if any(iou > 0.5 or inside > 0.8 for iou, inside in near):
@@ -240,7 +237,6 @@ class Tracker:
             self._next_id += 1
 
     def _end(self, dt_s: float) -> None:
-        assert self._at_s is not None
         now_s = self._at_s
         settings = self._settings
         self._tracks = [

@@ -1,0 +1,234 @@
+"""Finds people in a frame with an SSD network: tiles, network, boxes, no picture left behind.
+
+The network sees 300 x 300 pixels, so a wide picture is cut into overlapping tiles, nearly square::
+
+    ┌────────────┬───────┬────────────┐
+    │   tile 1   │ both  │   tile 2   │      a person cut by an inner seam is whole in the other
+    │            │       │            │      tile, or is put together from both halves
+    └────────────┴───────┴────────────┘
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent import config
+from edge_agent.core.observation import Box, Detection
+from edge_agent.pixels import runtime, weights
+
+Allocate = Callable[[tuple[int, ...], Any], NDArray[Any]]
+Floats = NDArray[np.float32]
+
+SEAM = 0.008
+"""A box that ends this near to an inner seam is cut by it, as a share of the picture."""
+
+
+def ssd_anchors(spec: weights.Anchors) -> Floats:
+    """Return the default boxes of an SSD network.
+
+    Returns:
+        (N, 4) float32: centre y, centre x, height, width as shares of the input.
+    """
+    layers = len(spec.grids)
+    step = (spec.largest - spec.smallest) / (layers - 1)
+    scales = [spec.smallest + step * i for i in range(layers)] + [1.0]
+    rows = []
+    for layer, grid in enumerate(spec.grids):
+        scale = scales[layer]
+        shapes = [(scale, ratio) for ratio in (1.0, 2.0, 0.5, 3.0, 1 / 3)]
+        shapes.append(((scale * scales[layer + 1]) ** 0.5, 1.0))
+        if layer == 0:
+            shapes = [(spec.first_layer, 1.0), (scale, 2.0), (scale, 0.5)]
+        sizes = [(size / ratio**0.5, size * ratio**0.5) for size, ratio in shapes]
+        rows += [
+            ((y + 0.5) / grid, (x + 0.5) / grid, height, width)
+            for y in range(grid)
+            for x in range(grid)
+            for height, width in sizes
+        ]
+    return np.array(rows, np.float32)
+
+
+def decode(raw: Floats, anchors: Floats) -> Floats:
+    """Return boxes from an SSD network's box outputs.
+
+    Args:
+        raw: (N, 4) float32, offsets y, x, height, width.
+        anchors: (N, 4) float32, as `ssd_anchors`.
+
+    Returns:
+        (N, 4) float32 left, top, right, bottom as shares of the input.
+    """
+    y = raw[:, 0] / 10 * anchors[:, 2] + anchors[:, 0]
+    x = raw[:, 1] / 10 * anchors[:, 3] + anchors[:, 1]
+    half_height = np.exp(raw[:, 2] / 5) * anchors[:, 2] / 2
+    half_width = np.exp(raw[:, 3] / 5) * anchors[:, 3] / 2
+    return np.stack([x - half_width, y - half_height, x + half_width, y + half_height], 1)
+
+
+def suppress(boxes: Floats, scores: Floats, limit: float) -> NDArray[np.intp]:
+    """Return the indices of the boxes to keep, the surest first: greedy non-maximum suppression."""
+    order = np.argsort(-scores, kind="stable")
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept: list[int] = []
+    while order.size:
+        first, rest = order[0], order[1:]
+        kept.append(int(first))
+        near = np.minimum(boxes[first, 2:], boxes[rest, 2:])
+        far = np.maximum(boxes[first, :2], boxes[rest, :2])
+        shared = np.prod(np.clip(near - far, 0, None), axis=1)
+        order = rest[shared <= limit * (area[first] + area[rest] - shared)]
+    return np.array(kept, np.intp)
+
+
+class PersonDetector:
+    """A detector whose every pixel-bearing buffer comes from the caller's arena."""
+
+    def __init__(self, settings: config.Detector, allocate: Allocate) -> None:
+        """Load the model that the settings name.
+
+        Raises:
+            weights.WeightsError: there is no such model, or its weights are not the pinned ones.
+            runtime.RuntimeMissingError: the chosen runtime is not installed.
+        """
+        self._manifest, content = weights.load(settings.model, settings.models_dir)
+        self._network = runtime.load(content, settings.runtime, settings.threads)
+        self._tensor = allocate(self._network.input_shape, np.uint8)
+        self._boxes = next(i for i, s in enumerate(self._network.output_shapes) if s[-1] == 4)
+        self._anchors = ssd_anchors(self._manifest.anchors)
+        scale, zero = self._network.output_quantisation[1 - self._boxes]
+        floor = self._manifest.score_floor
+        self._lowest_score = int(np.ceil(np.log(floor / (1 - floor)) / scale + zero))
+        self.invoke_s = 0.0
+        """Time that the network alone took for the last frame."""
+
+    def detect(self, frame: NDArray[np.uint8]) -> tuple[Detection, ...]:
+        """Find the people in a frame.
+
+        Args:
+            frame: (H, W, 3) uint8 BGR.
+
+        Returns:
+            Detections from the manifest's `score_floor` up, normalised, the surest first.
+        """
+        self.invoke_s = 0.0
+        height, width = frame.shape[:2]
+        found = [self._tile(frame, *tile) for tile in self._tiles(width, height)]
+        boxes = np.concatenate([part[0] for part in found])
+        scores = np.concatenate([part[1] for part in found])
+        cuts = np.concatenate([part[2] for part in found])
+        boxes, scores = self._mend(boxes, scores, cuts)
+        kept = suppress(boxes, scores, self._manifest.overlap_limit)
+        boxes = np.clip(boxes[kept], 0.0, 1.0)
+        return tuple(
+            Detection(Box(*box), score)
+            for box, score in zip(boxes.tolist(), scores[kept].tolist(), strict=True)
+            if box[2] > box[0] and box[3] > box[1]
+        )
+
+    def zeroise(self) -> None:
+        """Leave no pixel behind: neither in our tensor nor in the network's activations."""
+        self._tensor.fill(0)
+        self._network.scrub()
+
+    def _tiles(self, width: int, height: int) -> list[tuple[int, int, int, int]]:
+        """Return left, top, right, bottom of each tile in pixels."""
+        count, share = self._manifest.tiles, self._manifest.tile_share
+        if count == 1 or max(width, height) < 1.2 * min(width, height):
+            return [(0, 0, width, height)]
+        longer = max(width, height)
+        size = round(share * longer)
+        starts = [round(i * (longer - size) / (count - 1)) for i in range(count)]
+        if width >= height:
+            return [(start, 0, start + size, height) for start in starts]
+        return [(0, start, width, start + size) for start in starts]
+
+    def _tile(
+        self, frame: NDArray[np.uint8], left: int, top: int, right: int, bottom: int
+    ) -> tuple[Floats, Floats, NDArray[np.int8]]:
+        """Return a tile's boxes (N, 4), scores (N,), and which inner seam cuts each box (N,).
+
+        0 is none, 1 a seam at its left or top, 2 one at its right or bottom.
+        """
+        size = self._tensor.shape[1:3]
+        cv2.resize(frame[top:bottom, left:right], (size[1], size[0]), dst=self._tensor[0])
+        begin = time.perf_counter()
+        self._network.run(self._tensor)
+        self.invoke_s += time.perf_counter() - begin
+        logits = self._network.output(1 - self._boxes)[0, :, 1]
+        chosen = np.flatnonzero(logits >= self._lowest_score)
+        scale, zero = self._network.output_quantisation[1 - self._boxes]
+        scores = 1 / (1 + np.exp(-scale * (logits[chosen].astype(np.float32) - zero)))
+        scale, zero = self._network.output_quantisation[self._boxes]
+        raw = self._network.output(self._boxes).reshape(-1, 4)[chosen]
+        boxes = decode(scale * (raw.astype(np.float32) - zero), self._anchors[chosen])
+        height, width = frame.shape[:2]
+        boxes *= np.array([right - left, bottom - top] * 2, np.float32)
+        boxes += np.array([left, top] * 2, np.float32)
+        boxes /= np.array([width, height] * 2, np.float32)
+        cuts = np.zeros(len(boxes), np.int8)
+        for low, high, full, axis in ((left, right, width, 0), (top, bottom, height, 1)):
+            if low > 0:
+                cuts[boxes[:, axis] < low / full + SEAM] = 1
+            if high < full:
+                cuts[boxes[:, axis + 2] > high / full - SEAM] = 2
+        return boxes.astype(np.float32), scores.astype(np.float32), cuts
+
+    def _mend(self, boxes: Floats, scores: Floats, cuts: NDArray[np.int8]) -> tuple[Floats, Floats]:
+        """Drop halves of people that are seen whole, and join halves from both sides of a seam.
+
+        1. A cut box is dropped where a whole box covers most of it.
+        2. Cut boxes from both sides that overlap become one; a half alone stays as it is.
+        """
+        if not cuts.any():
+            return boxes, scores
+        whole = cuts == 0
+        boxes, scores, halves, half_scores, sides = (
+            boxes[whole], scores[whole], boxes[~whole], scores[~whole], cuts[~whole],
+        )  # fmt: skip
+        # 1.
+        kept = [i for i in range(len(halves)) if not _covered(halves[i], boxes)]
+        # 2.
+        joined: list[tuple[Floats, float]] = []
+        pending = [i for i in kept if sides[i] == 2]
+        for i in (i for i in kept if sides[i] == 1):
+            partner = next((j for j in pending if _belong(halves[i], halves[j])), None)
+            if partner is None:
+                joined.append((halves[i], float(half_scores[i])))
+                continue
+            low = np.minimum(halves[i, :2], halves[partner, :2])
+            high = np.maximum(halves[i, 2:], halves[partner, 2:])
+            score = float(max(half_scores[i], half_scores[partner]))
+            joined.append((np.concatenate([low, high]), score))
+            pending.remove(partner)
+        joined += [(halves[j], float(half_scores[j])) for j in pending]
+        if not joined:
+            return boxes, scores
+        return (
+            np.concatenate([boxes, np.stack([box for box, _ in joined])]).astype(np.float32),
+            np.concatenate([scores, [score for _, score in joined]]).astype(np.float32),
+        )
+
+
+def _shared(box: Floats, others: Floats) -> Floats:
+    """Return the areas that a box shares with others."""
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    shared: Floats = np.prod(np.clip(high - low, 0, None), axis=1)
+    return shared
+
+
+def _covered(box: Floats, others: Floats) -> bool:
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return bool((_shared(box, others) > 0.5 * area).any())
+
+
+def _belong(one: Floats, other: Floats) -> bool:
+    """Return whether two halves overlap as halves of one person do: over most of the seam."""
+    shared = _shared(one, other[None])[0]
+    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    longest = np.max(np.maximum(one[2:] - one[:2], other[2:] - other[:2]))
+    return bool(shared > 0 and np.max(high - low) > 0.6 * longest)
