@@ -1,1 +1,238 @@
-"""Stand-in until wired."""
+"""The one door out of the pixel wall: a source yields observations, never a picture.
+
+A frame's way: decoder → slot → tensor → detections → zeroised → `Observation`. From capture to
+zeroised takes at most 100 ms: a frame that could not make it is zeroised and dropped unseen.
+"""
+
+import math
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from numpy.typing import NDArray
+
+from edge_agent import config
+from edge_agent.core.observation import Detection, Observation
+from edge_agent.pixels.capture import Capture, Frame, SourceError
+from edge_agent.pixels.decoder import Order
+from edge_agent.pixels.detector import Allocate, PersonDetector
+from edge_agent.pixels.frames import Arena
+from edge_agent.pixels.latency import BUDGET_MS, Health, Histogram
+from edge_agent.pixels.runtime import RuntimeMissingError
+from edge_agent.pixels.weights import WeightsError
+
+__all__ = ["Health", "Source", "SourceError", "open_source"]
+
+ARENA_SIZE = 4 * 1024 * 1024
+HEARTBEAT_S = 0.5
+LONGEST_FPS = 240.0
+
+
+class FrameDetector(Protocol):
+    """What the source needs of a detector; `PersonDetector` is the real one."""
+
+    invoke_s: float
+
+    def detect(self, frame: NDArray[Any]) -> tuple[Detection, ...]:
+        """Find people in a (H, W, 3) uint8 BGR frame."""
+        ...
+
+    def zeroise(self) -> None:
+        """Leave no pixel behind."""
+        ...
+
+
+def is_live(source: str) -> bool:
+    """Return whether a source is a camera or a stream rather than a file."""
+    return source.startswith(("/dev/video", "rtsp://", "rtsps://"))
+
+
+class Source:
+    """Observations of one camera or file; a context manager and an iterator."""
+
+    def __init__(
+        self,
+        camera: config.Camera,
+        replay: config.Replay,
+        detector: Callable[[Allocate], FrameDetector],
+    ) -> None:
+        self._live = is_live(camera.source)
+        self._camera = camera
+        self.arena = Arena(ARENA_SIZE)
+        self._detector = detector(self.arena.array)
+        pace = camera.fps if replay.pace == "real" and not self._live else None
+        order = Order(
+            source=camera.source, live=self._live, width=camera.width, height=camera.height,
+            fps=camera.fps, loop=replay.loop, pace_fps=pace, slots=1 if self._live else 2,
+        )  # fmt: skip
+        self._capture = Capture(order, camera.stall_s)
+        self._aspect = self._capture.width / self._capture.height
+        self._fps = 0.0 if self._live else self._file_rate()
+        start = replay.start.timestamp() if replay.start else time.time()  # noqa: TID251 - door
+        self._start_s = start
+        self._wall_offset_s = time.time() - time.monotonic()  # noqa: TID251
+        self._latency = Histogram()
+        self._late = 0
+        self._overruns = 0
+        self._busy_s = 0.0
+        self._network_s = 0.0
+        self._expected_ms = 0.0
+        self._unscrubbed_ns: int | None = None
+
+    def _file_rate(self) -> float:
+        rate = self._camera.fps or self._capture.rate_fps
+        if not (math.isfinite(rate) and 0 < rate <= LONGEST_FPS):
+            self.close()
+            raise SourceError(
+                f"{self._camera.source}: expected a frame rate in the file, got {rate:g};"
+                " set camera.fps to the rate it was shot at"
+            )
+        return rate
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the decoder and leave no pixel behind."""
+        self._capture.close()
+        self._detector.zeroise()
+        self.arena.zeroise()
+
+    def __iter__(self) -> Iterator[Observation]:
+        while True:
+            if not self._capture.is_ready():
+                self._scrub()
+            frame = self._capture.next(HEARTBEAT_S)
+            if frame is not None:
+                yield self._observe(frame)
+            elif self._capture.ended:
+                self._scrub()
+                return
+            elif self._live:
+                yield self._nothing_seen()
+
+    def _observe(self, frame: Frame) -> Observation:
+        """Look at a frame, zeroise it, and return what it showed.
+
+        1. A frame that could not be zeroised in time is zeroised at once, unseen.
+        2. Detect, and zeroise whatever happens.
+        3. Only then give the slot back and say what was seen.
+        """
+        at_s = self._event_time(frame)
+        begin_ns = time.monotonic_ns()
+        age_ms = (begin_ns - frame.captured_ns) / 1e6
+        # 1.
+        if age_ms + self._expected_ms > BUDGET_MS:
+            frame.lease.release()
+            self._capture.give_back(frame)
+            self._late += 1
+            self._expected_ms *= 0.9  # one slow frame must not stop us for ever
+            return Observation(at_s, self._aspect, seen=False)
+        # 2.
+        with frame.lease as picture:
+            detections = self._detector.detect(picture)
+        self._account(begin_ns, frame.captured_ns)
+        # 3.
+        self._capture.give_back(frame)
+        return Observation(at_s, self._aspect, detections)
+
+    def _account(self, begin_ns: int, captured_ns: int) -> None:
+        """Keep the books: the last frame's activations are gone now, overwritten by this one's."""
+        now_ns = time.monotonic_ns()
+        if self._unscrubbed_ns is not None:
+            self._zeroised(self._unscrubbed_ns, now_ns)
+        self._unscrubbed_ns = captured_ns
+        took_s = (now_ns - begin_ns) / 1e9
+        self._busy_s += took_s
+        self._network_s += self._detector.invoke_s
+        self._expected_ms += 0.1 * (1e3 * took_s - self._expected_ms)
+
+    def _scrub(self) -> None:
+        """Zeroise the tensor and the activations of the last frame, unless that is done."""
+        if self._unscrubbed_ns is not None:
+            self._detector.zeroise()
+            self._zeroised(self._unscrubbed_ns, time.monotonic_ns())
+            self._unscrubbed_ns = None
+
+    def _zeroised(self, captured_ns: int, now_ns: int) -> None:
+        took_ms = (now_ns - captured_ns) / 1e6
+        self._latency.add(took_ms)
+        self._overruns += took_ms > BUDGET_MS
+
+    def _event_time(self, frame: Frame) -> float:
+        if self._live:
+            return frame.captured_ns / 1e9 + self._wall_offset_s
+        return self._start_s + frame.index / self._fps
+
+    def _nothing_seen(self) -> Observation:
+        self._wall_offset_s = time.time() - time.monotonic()  # noqa: TID251
+        return Observation(time.time(), self._aspect, seen=False)  # noqa: TID251
+
+    def health(self) -> Health:
+        """Return how well frames were dealt with so far."""
+        return Health(
+            frames=self._latency.count,
+            late=self._late,
+            overruns=self._overruns,
+            reconnects=self._capture.reconnects,
+            p50_ms=self._latency.quantile(0.5),
+            p99_ms=self._latency.quantile(0.99),
+            max_ms=self._latency.max_ms,
+            outside_network=1 - self._network_s / self._busy_s if self._busy_s else 0.0,
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture in pixels."""
+        return self._capture.width, self._capture.height
+
+
+def check(source: str) -> None:
+    """Look whether a source can be opened at all, before anything is started.
+
+    Raises:
+        SourceError: it cannot.
+    """
+    if source.startswith(("rtsp://", "rtsps://")):
+        return
+    if "://" in source:
+        scheme = source.partition("://")[0]
+        raise SourceError(f"{source}: expected rtsp:// or rtsps://, got {scheme}://")
+    path = Path(source)
+    if not path.exists():
+        hint = "is the camera plugged in?" if is_live(source) else "give a video file"
+        raise SourceError(f"{source}: no such file; {hint}, /dev/videoN or rtsp://…")
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise SourceError(f"{source}: a folder; give a video file, /dev/videoN or rtsp://…")
+    try:
+        if not stat.S_ISFIFO(mode):
+            path.open("rb").close()
+    except OSError as error:
+        raise SourceError(f"{source}: cannot be opened ({error.strerror})") from None
+    if stat.S_ISREG(mode) and path.stat().st_size == 0:
+        raise SourceError(f"{source}: empty; give a video file")
+
+
+def open_source(camera: config.Camera, replay: config.Replay, detector: config.Detector) -> Source:
+    """Open a camera or a file with the detector that the configuration names.
+
+    Raises:
+        SourceError: the source or the detector cannot be used; one line says what to do.
+    """
+    check(camera.source)
+    try:
+        return Source(camera, replay, lambda allocate: PersonDetector(detector, allocate))
+    except (WeightsError, RuntimeMissingError) as error:
+        raise SourceError(str(error)) from None

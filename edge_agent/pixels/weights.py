@@ -82,8 +82,8 @@ def load(name: str, folder: Path | None = None) -> tuple[Manifest, bytes]:
     got = hashlib.sha256(weights).hexdigest()
     if got != manifest.sha256:
         raise WeightsError(
-            f"{found[0] / manifest.file}: expected SHA-256 {manifest.sha256[:16]}…, got {got[:16]}…;"
-            " install the model again"
+            f"{found[0] / manifest.file}: expected SHA-256 {manifest.sha256[:16]}…,"
+            f" got {got[:16]}…; install the model again"
         )
     return manifest, weights
 
