@@ -58,7 +58,7 @@ class CounterSettings:
         end_slack: by how much a way may miss the ends of the line, in person heights.
     """
 
-    margin: float = 0.08
+    margin: float = 0.1
     end_slack: float = 0.1
 
 

@@ -33,14 +33,14 @@ class TrackerSettings:
         acceleration: standard deviation of a walker's, in person heights per s².
     """
 
-    sure: float = 0.4
+    sure: float = 0.5
     unsure: float = 0.15
     confirm_hits: int = 3
-    keep_s: float = 2.0
+    keep_s: float = 1.5
     reach: float = 0.35
     reach_growth: float = 0.4
     reach_most: float = 0.9
-    noise: float = 0.06
+    noise: float = 0.1
     acceleration: float = 0.8
     duplicate_s: float = 0.6
 

@@ -1,0 +1,119 @@
+"""Cuts event time into windows and says how well each was observed.
+
+This module does not decide what may be said, and reads no clock: time arrives with observations.
+Windows are half open, aligned to UTC, and close when the watermark has passed their end. What a
+window holds of people is two sums a line.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from edge_agent.core.counting import Passage
+from edge_agent.core.observation import Observation
+
+LONGEST_GAP_S = 1.0
+"""Two looks further apart than this leave the time between them unobserved (R14)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedWindow:
+    """One window that will not change any more.
+
+    Attributes:
+        start_s: first instant, seconds since 1970 UTC.
+        length_s: length.
+        observed_s: how much of it was looked at.
+        late: frames dropped because they would have outlived their time, or could not be read.
+        looks: observations that fell into it, seen or not.
+        passages: (line, forward) to number of passages.
+    """
+
+    start_s: int
+    length_s: int
+    observed_s: float
+    late: int
+    looks: int
+    passages: dict[tuple[str, bool], int]
+
+    @property
+    def start(self) -> datetime:
+        """First instant, UTC."""
+        return datetime.fromtimestamp(self.start_s, UTC)
+
+
+@dataclass(slots=True)
+class _Open:
+    start_s: int
+    observed_s: float = 0.0
+    late: int = 0
+    looks: int = 0
+    passages: Counter[tuple[str, bool]] = field(default_factory=Counter)
+
+
+class Windows:
+    """The window that is open now, and the cut to the next. `observe` once for each observation."""
+
+    def __init__(self, window_min: int) -> None:
+        self._length_s = 60 * window_min
+        self._open: _Open | None = None
+        self._last_look_s: float | None = None
+        self.dropped = 0
+        """Passages that came for a window already closed."""
+
+    def observe(
+        self, observation: Observation, passages: Iterable[Passage]
+    ) -> tuple[ClosedWindow, ...]:
+        """Take an observation and its passages in; return the windows that it closes.
+
+        1. A step back in time observes nothing: the open window goes on until time catches up.
+        2. Windows whose end has been reached are closed, those nobody looked at in between too.
+        3. The time since the last look counts as observed, in the window it fell into.
+        """
+        at_s = observation.at_s
+        # 1.
+        if self._open is not None and at_s < (self._last_look_s or self._open.start_s):
+            self.dropped += sum(1 for _ in passages)
+            return ()
+        # 2.
+        closed = self._close_until(at_s)
+        current = self._open
+        if current is None:
+            current = self._open = _Open(self._start_of(at_s))
+        # 3.
+        if observation.seen:
+            if self._last_look_s is not None and at_s - self._last_look_s <= LONGEST_GAP_S:
+                current.observed_s += at_s - max(self._last_look_s, current.start_s)
+            self._last_look_s = at_s
+        else:
+            current.late += 1
+        current.looks += 1
+        for passage in passages:
+            current.passages[passage.line, passage.forward] += 1
+        return closed
+
+    def _start_of(self, at_s: float) -> int:
+        return math.floor(at_s / self._length_s) * self._length_s
+
+    def _close_until(self, at_s: float) -> tuple[ClosedWindow, ...]:
+        closed = []
+        while self._open is not None and at_s >= self._open.start_s + self._length_s:
+            done = self._open
+            end_s = done.start_s + self._length_s
+            last_s = self._last_look_s
+            if last_s is not None and at_s - last_s <= LONGEST_GAP_S and last_s < end_s:
+                done.observed_s += end_s - max(last_s, done.start_s)
+            closed.append(
+                ClosedWindow(
+                    start_s=done.start_s,
+                    length_s=self._length_s,
+                    observed_s=done.observed_s,
+                    late=done.late,
+                    looks=done.looks,
+                    passages=dict(done.passages),
+                )
+            )
+            self._open = _Open(end_s)
+        return tuple(closed)

@@ -1,0 +1,106 @@
+"""What vision and publisher say to each other: packets of one size over one Unix socket::
+
+    vision                            publisher
+    ASK scope                   ──►
+                                ◄──   LAST scope, window     the newest window burnt, or none
+    BURN scope, window          ──►                          R9: durably, before anything is said
+                                ◄──   BURNT | REFUSED | LATER
+    RECORD scope, window, sealed ──►
+                                ◄──   SPOOLED | LATER
+
+LATER means that the disk would not take it: ask again. The socket belongs to one user, and the
+other end's user is checked.
+"""
+
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from edge_agent.wire.codec import SEALED_SIZE
+
+_LAYOUT = struct.Struct(f"<B24sq{SEALED_SIZE}s")
+PACKET_SIZE = _LAYOUT.size
+_PEER = struct.Struct("3i")
+
+
+class Kind(IntEnum):
+    """What a packet says."""
+
+    ASK = 1
+    LAST = 2
+    BURN = 3
+    BURNT = 4
+    REFUSED = 5
+    LATER = 6
+    RECORD = 7
+    SPOOLED = 8
+
+
+class PacketError(ValueError):
+    """The bytes are no packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One packet.
+
+    Attributes:
+        kind: what it says.
+        scope: of which line.
+        window_s: start of the window, seconds since 1970 UTC; -1 where there is none.
+        sealed: the sealed record, with RECORD alone.
+    """
+
+    kind: Kind
+    scope: str
+    window_s: int = -1
+    sealed: bytes = b""
+
+    def pack(self) -> bytes:
+        """Return the packet's bytes, always as many."""
+        return _LAYOUT.pack(self.kind, self.scope.encode(), self.window_s, self.sealed)
+
+
+def unpack(data: bytes) -> Packet:
+    """Return the packet in bytes.
+
+    Raises:
+        PacketError: they are none.
+    """
+    if len(data) != PACKET_SIZE:
+        raise PacketError(f"expected {PACKET_SIZE} bytes, got {len(data)}")
+    kind, scope, window_s, sealed = _LAYOUT.unpack(data)
+    try:
+        said = Kind(kind)
+        name = scope.rstrip(b"\0").decode("ascii")
+    except (ValueError, UnicodeDecodeError):
+        raise PacketError("expected a known kind and a scope in ASCII") from None
+    return Packet(said, name, window_s, sealed if said is Kind.RECORD else b"")
+
+
+def listen(path: Path) -> socket.socket:
+    """Return a listening socket at a path, for this user alone.
+
+    Raises:
+        OSError: somebody listens there already, or the folder cannot be written.
+    """
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with probe:
+        if path.exists() and probe.connect_ex(str(path)) == 0:
+            raise OSError(f"{path}: another publisher is running; stop it first")
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(1)
+    return listener
+
+
+def is_ours(link: socket.socket) -> bool:
+    """Return whether the other end of a link runs as this user, or as root."""
+    packed = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    _, uid, _ = _PEER.unpack(packed)
+    return uid in (os.geteuid(), 0)
