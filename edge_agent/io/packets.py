@@ -1,4 +1,6 @@
-"""What vision and publisher say to each other: packets of one size over one Unix socket::
+"""What vision and publisher say to each other: packets of one size over one Unix socket.
+
+::
 
     vision                            publisher
     ASK scope                   ──►

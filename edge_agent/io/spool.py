@@ -3,7 +3,6 @@
 What is here was released; reading it tells no more than the broker will be told.
 """
 
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 

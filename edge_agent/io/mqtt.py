@@ -1,0 +1,167 @@
+"""The publisher's connection to the broker (release rule R15).
+
+QoS 1, nothing retained, one topic a scope, a last will that is always the same. Whether a record is
+stored is told by the city's receipt alone; what the broker acknowledges means nothing here.
+"""
+
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_agent import config
+from edge_agent.wire import codec, topics
+from edge_agent.wire.messages import Presence, Receipt
+
+log = logging.getLogger(__name__)
+
+LONGEST_BACKOFF_S = 60
+_QOS = 1
+
+
+class MqttError(RuntimeError):
+    """The broker cannot be talked to as configured; the message says what to do."""
+
+
+class Connection:
+    """A connection that comes back by itself, with back-off."""
+
+    def __init__(
+        self,
+        settings: config.Mqtt,
+        device: str,
+        on_receipt: Callable[[Receipt], None],
+        on_connect: Callable[[], None],
+    ) -> None:
+        """Prepare the connection; both callbacks are called from its own thread.
+
+        Raises:
+            MqttError: a certificate or key cannot be read.
+        """
+        self._settings = settings
+        self._device = device
+        self._on_receipt = on_receipt
+        self._on_connect = on_connect
+        self._was_up: bool | None = None
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=device, clean_session=True,
+            protocol=paho.MQTTv311,
+        )  # fmt: skip
+        client.reconnect_delay_set(1, LONGEST_BACKOFF_S)
+        client.max_queued_messages_set(1)
+        client.will_set(topics.presence(device), self._presence("offline"), _QOS, retain=False)
+        client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
+        client.on_connect_fail = self._unreachable
+        client.on_message = self._message
+        if settings.ca:
+            self._use_tls(client)
+        self._client = client
+
+    def _use_tls(self, client: paho.Client) -> None:
+        settings = self._settings
+        try:
+            context = ssl.create_default_context(cafile=settings.ca)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.load_cert_chain(str(settings.certificate), str(settings.key))
+        except (OSError, ssl.SSLError) as error:
+            raise MqttError(
+                f"mqtt: expected readable PEM files in ca, certificate and key: {error}"
+            ) from None
+        client.tls_set_context(context)
+
+    def _presence(self, state: str) -> bytes:
+        return codec.canonical(Presence.model_validate({"device": self._device, "state": state}))
+
+    @property
+    def is_up(self) -> bool:
+        """Return whether the broker is connected now."""
+        return self._client.is_connected()
+
+    def start(self) -> None:
+        """Connect in the background and keep trying."""
+        settings = self._settings
+        self._client.connect_async(settings.host, settings.port, settings.keepalive_s)
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Say that the device goes, and disconnect."""
+        if self.is_up:
+            gone = self._client.publish(
+                topics.presence(self._device), self._presence("offline"), _QOS
+            )
+            try:
+                gone.wait_for_publish(2.0)
+            except (RuntimeError, ValueError):
+                log.info("event=left_without_goodbye")
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def publish(self, scope: str, sealed: bytes) -> bool:
+        """Offer one sealed record; return whether it was handed to the network."""
+        topic = topics.record(self._device, scope)
+        return self._client.publish(topic, sealed, _QOS, retain=False).rc == paho.MQTT_ERR_SUCCESS
+
+    def _connected(
+        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        if reason.is_failure:
+            self._say(up=False, why=str(reason))
+            return
+        self._say(up=True)
+        client.subscribe(topics.receipt(self._device), _QOS)
+        client.publish(topics.presence(self._device), self._presence("online"), _QOS)
+        self._on_connect()
+
+    def _disconnected(
+        self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        if reason.is_failure:
+            self._say(up=False, why=str(reason))
+
+    def _unreachable(self, _client: paho.Client, _data: Any) -> None:
+        self._say(up=False, why="unreachable")
+
+    def _say(self, *, up: bool, why: str = "") -> None:
+        """Log a change of state, once."""
+        if up == self._was_up:
+            return
+        self._was_up = up
+        where = f"{self._settings.host}:{self._settings.port}"
+        if up:
+            log.info("event=broker_connected broker=%s", where)
+        else:
+            log.warning("event=broker_lost broker=%s why=%r; records wait on disk", where, why)
+
+    def _message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        try:
+            receipt = codec.decode_receipt(bytes(message.payload))
+        except codec.WireError as error:
+            log.warning("event=bad_receipt why=%r", str(error))
+            return
+        self._on_receipt(receipt)
+
+
+def probe(settings: config.Mqtt, device: str, within_s: float = 5.0) -> None:
+    """Connect once and leave again.
+
+    Raises:
+        MqttError: the broker did not accept the connection in time.
+    """
+    import threading  # noqa: PLC0415 - for the check alone
+
+    up = threading.Event()
+    connection = Connection(settings, device, lambda _: None, up.set)
+    connection.start()
+    try:
+        if not up.wait(within_s):
+            raise MqttError(
+                f"mqtt: no broker answered at {settings.host}:{settings.port} within"
+                f" {within_s:.0f} s; check mqtt.host, mqtt.port and the certificates"
+            )
+    finally:
+        connection.stop()

@@ -1,0 +1,122 @@
+"""Vision's end of the socket: burns, seals and hands records over, in a thread of its own.
+
+Counting goes on while the publisher is away: records wait here in memory, unsealed, in order.
+"""
+
+import logging
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_agent.io.packets import PACKET_SIZE, Kind, Packet, PacketError, unpack
+from edge_agent.wire import codec
+from edge_agent.wire.messages import Record
+
+log = logging.getLogger(__name__)
+
+ANSWER_WITHIN_S = 10.0
+RETRY_S = 0.5
+MOST_WAITING = 4096
+
+
+class Outlet:
+    """Where records leave vision."""
+
+    def __init__(self, path: Path, sign: Callable[[bytes], bytes]) -> None:
+        self._path = path
+        self._sign = sign
+        self._link: socket.socket | None = None
+        self._waiting: queue.Queue[tuple[float, Record] | None] = queue.Queue(MOST_WAITING)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="outlet", daemon=True)
+
+    def last_burnt_s(self, scope: str) -> int | None:
+        """Ask the publisher which window of a scope was burnt last; waits until it answers.
+
+        Only before `start`.
+        """
+        answer = self._exchange(Packet(Kind.ASK, scope))
+        return None if answer is None or answer.window_s < 0 else answer.window_s
+
+    def start(self) -> None:
+        """Begin to hand over."""
+        self._thread.start()
+
+    def say(self, record: Record, not_before_s: float) -> None:
+        """Queue a record; it is burnt once the monotonic clock has reached `not_before_s` (R1)."""
+        self._waiting.put((not_before_s, record))
+
+    def finish(self, within_s: float) -> None:
+        """Hand over what waits, for so long at most, then stop."""
+        self._waiting.put(None)
+        self._thread.join(within_s)
+        self._stop.set()
+        if self._link:
+            self._link.close()
+
+    def _work(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            not_before_s, record = item
+            if self._stop.wait(max(0.0, not_before_s - time.monotonic())):
+                return
+            self._hand_over(record)
+
+    def _hand_over(self, record: Record) -> None:
+        """Say one record.
+
+        1. R9: burn the window's number; one that is burnt already says nothing.
+        2. Only now seal.
+        3. Hand over until it is spooled; a second copy of the same bytes is kept once.
+        """
+        window_s = int(record.window.timestamp())
+        # 1.
+        answer = self._exchange(Packet(Kind.BURN, record.scope, window_s))
+        if answer is None or answer.kind is not Kind.BURNT:
+            log.warning("event=window_already_burnt window=%s", record.window.isoformat())
+            return
+        # 2.
+        sealed = codec.seal(record, self._sign)
+        # 3.
+        self._exchange(Packet(Kind.RECORD, record.scope, window_s, sealed))
+
+    def _exchange(self, packet: Packet) -> Packet | None:
+        """Send a packet and return its answer; again and again until there is one, or we stop.
+
+        A BURN whose answer was lost may have been burnt: sent again it is refused, and the window
+        stays unsaid, which is the safe side.
+        """
+        while not self._stop.is_set():
+            try:
+                link = self._connected()
+                link.send(packet.pack())
+                data = link.recv(PACKET_SIZE + 1)
+                if data:
+                    answer = unpack(data)
+                    if answer.kind is not Kind.LATER:
+                        return answer
+                else:
+                    self._hang_up()
+            except (OSError, PacketError):
+                self._hang_up()
+            self._stop.wait(RETRY_S)
+        return None
+
+    def _connected(self) -> socket.socket:
+        if self._link is None:
+            link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            link.settimeout(ANSWER_WITHIN_S)
+            try:
+                link.connect(str(self._path))
+            except OSError:
+                link.close()
+                raise
+            self._link = link
+        return self._link
+
+    def _hang_up(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
