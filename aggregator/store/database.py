@@ -1,0 +1,278 @@
+"""Opens the database, brings it to the present schema, and holds every query."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.util import CommandError
+from sqlalchemy.dialects import postgresql, sqlite
+
+from aggregator.core.day import Stored
+from aggregator.core.verdict import Accepted, Device, Reason
+from aggregator.store import schema
+from edge_agent.wire.messages import Directed, Total
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MOST_QUARANTINED = 10_000
+_UPGRADE_LOCK = 0x44495A31
+
+
+class DatabaseError(RuntimeError):
+    """The database cannot be used; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a registered device, as pages name it."""
+
+    device: str
+    scope: str
+    site: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One accepted message and its bytes."""
+
+    accepted: Accepted
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one accepted message: `stored` says whether a receipt may say so."""
+
+    stored: bool
+    fresh: bool
+
+
+class Database:
+    """One SQLite file or PostgreSQL database."""
+
+    def __init__(self, url: str) -> None:
+        """Open the database and bring its schema up to date.
+
+        Raises:
+            DatabaseError: it cannot be reached, or belongs to a newer version.
+        """
+        try:
+            self._engine = _engine(url)
+            with self._engine.begin() as connection:
+                self._upgrade(connection)
+        except CommandError as error:
+            raise DatabaseError(
+                f"{self._name(url)}: made by a newer version ({error}); install that one"
+            ) from None
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            reason = str(getattr(error, "orig", error)).splitlines()[0]
+            raise DatabaseError(f"{self._name(url)}: cannot be used ({reason})") from None
+
+    @staticmethod
+    def _name(url: str) -> str:
+        return sa.make_url(url).render_as_string(hide_password=True)
+
+    @staticmethod
+    def _upgrade(connection: sa.Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+        steps = AlembicConfig()
+        steps.set_main_option("script_location", str(MIGRATIONS))
+        steps.attributes["connection"] = connection
+        command.upgrade(steps, "head")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def is_ready(self) -> bool:
+        """Return whether the database answers."""
+        try:
+            with self._engine.connect() as connection:
+                connection.execute(sa.select(1))
+        except sa.exc.SQLAlchemyError:
+            return False
+        return True
+
+    # -- ingest
+
+    def store(
+        self, batch: Sequence[Incoming], refused: Sequence[Reason], now_s: int
+    ) -> list[Outcome]:
+        """Store a batch in one transaction; when this returns, it is committed.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: nothing of it was stored.
+        """
+        with self._engine.begin() as connection:
+            outcomes = [self._store_one(connection, message, now_s) for message in batch]
+            for reason in refused:
+                self._count_refusal(connection, reason, now_s)
+        return outcomes
+
+    def _store_one(self, connection: sa.Connection, message: Incoming, now_s: int) -> Outcome:
+        """Store a record once: the same bytes again are a duplicate, other bytes are set aside."""
+        record, name = message.accepted.record, message.accepted.digest
+        said = record.passages
+        row = {
+            "device": record.device,
+            "scope": record.scope,
+            "window_s": int(record.window.timestamp()),
+            "window_min": record.window_min,
+            "status": record.status,
+            "covers": record.covers,
+            "forward": said.forward if isinstance(said, Directed) else None,
+            "backward": said.backward if isinstance(said, Directed) else None,
+            "total": said.total if isinstance(said, Total) else None,
+            "config": record.config,
+            "digest": name,
+            "sealed": message.sealed,
+            "received_s": now_s,
+        }
+        if self._insert(connection, schema.record, row):
+            return Outcome(stored=True, fresh=True)
+        known = connection.scalar(
+            sa.select(schema.record.c.digest).where(
+                schema.record.c.device == record.device,
+                schema.record.c.scope == record.scope,
+                schema.record.c.window_s == row["window_s"],
+            )
+        )
+        if known == name:
+            return Outcome(stored=True, fresh=False)
+        held = connection.scalar(sa.select(sa.func.count()).select_from(schema.quarantine)) or 0
+        if held < MOST_QUARANTINED:
+            aside = {key: row[key] for key in ("digest", "device", "sealed", "received_s")}
+            self._insert(connection, schema.quarantine, aside)
+        return Outcome(stored=False, fresh=False)
+
+    def _insert(self, connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
+        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        return connection.execute(make(table).values(row).on_conflict_do_nothing()).rowcount == 1
+
+    def _count_refusal(self, connection: sa.Connection, reason: Reason, now_s: int) -> None:
+        table = schema.refusal
+        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        first = make(table).values(reason=reason.value, count=1, last_s=now_s)
+        connection.execute(
+            first.on_conflict_do_update(
+                index_elements=[table.c.reason],
+                set_={"count": table.c.count + 1, "last_s": now_s},
+            )
+        )
+
+    # -- registry
+
+    def add_device(self, device: Device, site: str, label: str, now_s: int) -> bool:
+        """Register a device; return False where its id is taken."""
+        row = {
+            "id": device.id, "public_key": device.public_key, "site": site, "label": label,
+            "added_s": now_s,
+        }  # fmt: skip
+        with self._engine.begin() as connection:
+            return self._insert(connection, schema.device, row)
+
+    def name_scope(self, device: str, scope: str, label: str) -> None:
+        """Give a device's line a label."""
+        table = schema.scope
+        key = (table.c.device == device) & (table.c.scope == scope)
+        with self._engine.begin() as connection:
+            if not self._insert(
+                connection, table, {"device": device, "scope": scope, "label": label}
+            ):
+                connection.execute(sa.update(table).where(key).values(label=label))
+
+    def revoke_device(self, device: str, now_s: int) -> bool:
+        """Revoke a device; return False where there is none that is not revoked."""
+        table = schema.device
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                sa.update(table)
+                .where(table.c.id == device, table.c.revoked_s.is_(None))
+                .values(revoked_s=now_s)
+            )
+        return done.rowcount == 1
+
+    def device(self, name: str) -> Device | None:
+        """Return what the registry knows of a device."""
+        table = schema.device
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(table).where(table.c.id == name)).first()
+        return None if row is None else Device(row.id, row.public_key, row.revoked_s is not None)
+
+    def devices(self) -> list[sa.Row[Any]]:
+        """Return the registry's rows, by id."""
+        with self._engine.connect() as connection:
+            return list(connection.execute(sa.select(schema.device).order_by(schema.device.c.id)))
+
+    # -- pages
+
+    def lines(self) -> list[Line]:
+        """Return every line of every device that has a label or a record, by site and label."""
+        record, scope, device = schema.record, schema.scope, schema.device
+        pairs = sa.union(
+            sa.select(record.c.device, record.c.scope), sa.select(scope.c.device, scope.c.scope)
+        ).subquery()
+        named = sa.func.coalesce(scope.c.label, pairs.c.scope).label("label")
+        query = (
+            sa.select(pairs.c.device, pairs.c.scope, device.c.site, named)
+            .join(device, device.c.id == pairs.c.device)
+            .outerjoin(scope, (scope.c.device == pairs.c.device) & (scope.c.scope == pairs.c.scope))
+            .order_by(device.c.site, named)
+        )
+        with self._engine.connect() as connection:
+            return [Line(*row) for row in connection.execute(query)]
+
+    def stretch(self, line: Line, start_s: int, end_s: int) -> list[Stored]:
+        """Return a line's records of a stretch of time, by window, and the batch that ends after."""
+        table = schema.record
+        query = (
+            sa.select(
+                table.c.window_s, table.c.window_min, table.c.status, table.c.covers,
+                table.c.forward, table.c.backward, table.c.total,
+            )
+            .where(table.c.device == line.device, table.c.scope == line.scope)
+            .where(table.c.window_s >= start_s, table.c.window_s < end_s)
+            .order_by(table.c.window_s)
+        )  # fmt: skip
+        with self._engine.connect() as connection:
+            return [Stored(*row) for row in connection.execute(query)]
+
+    def newest(self) -> int | None:
+        """Return the end of the newest window stored, seconds since 1970 UTC."""
+        table = schema.record
+        query = sa.select(sa.func.max(table.c.window_s + 60 * table.c.window_min))
+        with self._engine.connect() as connection:
+            return connection.scalar(query)
+
+    def records_after(self, row_id: int, limit: int) -> Iterator[dict[str, Any]]:
+        """Yield stored records in the order of their arrival."""
+        table, device = schema.record, schema.device
+        columns = [c for c in table.c if c.name not in ("sealed", "received_s")]
+        query = (
+            sa.select(*columns, device.c.site)
+            .join(device, device.c.id == table.c.device)
+            .where(table.c.id > row_id)
+            .order_by(table.c.id)
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            for row in connection.execute(query):
+                yield dict(row._mapping)
+
+
+def _engine(url: str) -> sa.Engine:
+    if not url.startswith("sqlite"):
+        return sa.create_engine(url, pool_pre_ping=True)
+    engine = sa.create_engine(url, connect_args={"timeout": 10.0})
+
+    @sa.event.listens_for(engine, "connect")
+    def _durable(connection: Any, _record: Any) -> None:
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
