@@ -228,7 +228,7 @@ class Database:
             return [Line(*row) for row in connection.execute(query)]
 
     def stretch(self, line: Line, start_s: int, end_s: int) -> list[Stored]:
-        """Return a line's records of a stretch of time, by window, and the batch that ends after."""
+        """Return a line's records of a stretch of time, by window."""
         table = schema.record
         query = (
             sa.select(
@@ -247,7 +247,8 @@ class Database:
         table = schema.record
         query = sa.select(sa.func.max(table.c.window_s + 60 * table.c.window_min))
         with self._engine.connect() as connection:
-            return connection.scalar(query)
+            found: int | None = connection.scalar(query)
+        return found
 
     def records_after(self, row_id: int, limit: int) -> Iterator[dict[str, Any]]:
         """Yield stored records in the order of their arrival."""

@@ -1,0 +1,123 @@
+"""`dizaine-aggregator`: what runs in the city."""
+
+import argparse
+import logging
+import re
+import sys
+import time
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from aggregator import config as configuration
+from aggregator.app import ServerError, serve
+from aggregator.config import AggregatorConfig, ConfigError
+from aggregator.core.verdict import Device
+from aggregator.io.ingest import MqttError
+from aggregator.store.database import Database, DatabaseError
+
+WRONG_INPUT = 2
+_DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{1,30}[a-z0-9]")
+_SCOPE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,22}[a-z0-9])?")
+
+
+class RegistryError(RuntimeError):
+    """A device cannot be registered or revoked as asked; one line says what to do."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return its exit status: 2 where the input is wrong."""
+    given = _parser().parse_args(argv)
+    try:
+        config = configuration.load(given.config)
+        if given.command == "run":
+            _log_to_stderr()
+            serve(config)
+        else:
+            _DEVICES[given.action](config, given)
+    except (ConfigError, DatabaseError, MqttError, RegistryError, ServerError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for whoever typed the command
+        return WRONG_INPUT
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dizaine-aggregator", description=__doc__)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--config", type=Path, required=True, help="aggregator.toml")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("run", parents=[shared], help="receive, store and show")
+    devices = commands.add_parser("devices", help="the registry of devices")
+    actions = devices.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", parents=[shared], help="all devices")
+    revoke = actions.add_parser("revoke", parents=[shared], help="believe a device no longer")
+    revoke.add_argument("device", metavar="ID")
+    add = actions.add_parser("add", parents=[shared], help="register a device")
+    add.add_argument("device", metavar="ID")
+    add.add_argument(
+        "--public-key", type=Path, required=True, help="PEM, from dizaine-agent keygen"
+    )
+    add.add_argument("--site", required=True, help="where it hangs, as pages say it")
+    add.add_argument("--label", default="", help="what it is called there")
+    add.add_argument(
+        "--scope", action="append", default=[], metavar="LINE=LABEL", help="what a line is called"
+    )
+    return parser
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _public_key(path: Path) -> bytes:
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except OSError as error:
+        raise RegistryError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise RegistryError(f"{path}: expected an Ed25519 public key in PEM")
+    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def _add(config: AggregatorConfig, given: argparse.Namespace) -> None:
+    if not _DEVICE.fullmatch(given.device):
+        raise RegistryError(f"expected 3 to 32 of a-z, 0-9 and inner hyphens, got {given.device}")
+    named = [text.partition("=") for text in given.scope]
+    for scope, _, label in named:
+        if not (_SCOPE.fullmatch(scope) and label):
+            raise RegistryError(f"--scope: expected LINE=LABEL such as main=Door, got {scope}")
+    device = Device(given.device, _public_key(given.public_key), revoked=False)
+    database = Database(config.database)
+    now_s = int(time.time())  # noqa: TID251 - the clock comes in here
+    if not database.add_device(device, given.site, given.label or given.device, now_s):
+        raise RegistryError(f"{given.device}: there is such a device already; choose another id")
+    for scope, _, label in named:
+        database.name_scope(given.device, scope, label)
+
+
+def _list(config: AggregatorConfig, _given: argparse.Namespace) -> None:
+    for row in Database(config.database).devices():
+        state = "revoked" if row.revoked_s is not None else "active"
+        print(f"{row.id}\t{state}\t{row.site}\t{row.label}")  # noqa: T201 - its answer
+
+
+def _revoke(config: AggregatorConfig, given: argparse.Namespace) -> None:
+    now_s = int(time.time())  # noqa: TID251
+    if not Database(config.database).revoke_device(given.device, now_s):
+        raise RegistryError(f"{given.device}: no such active device; see: devices list")
+
+
+_DEVICES = {"add": _add, "list": _list, "revoke": _revoke}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+"""From the broker into the database, and receipts back, in that order.
+
+A message is acknowledged to the broker, and a receipt sent, only after the database has committed.
+While the database cannot commit nothing is acknowledged: the same messages are tried again.
+"""
+
+import logging
+import queue
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import paho.mqtt.client as paho
+import sqlalchemy.exc
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from aggregator.config import Mqtt
+from aggregator.core.verdict import Accepted, Reason, judge
+from aggregator.store.database import Database, Incoming
+from edge_agent.wire import codec, topics
+from edge_agent.wire.messages import Receipt
+
+log = logging.getLogger(__name__)
+
+MOST_QUEUED = 4096
+"""Messages held in memory; beyond, the broker is not read and holds them itself."""
+MOST_TOGETHER = 256
+GATHER_S = 0.01
+RETRY_S = 1.0
+_QOS = 1
+
+
+class MqttError(RuntimeError):
+    """The broker cannot be talked to as configured; the message says what to do."""
+
+
+def verify(public_key: bytes, signature: bytes, signed: bytes) -> bool:
+    """Return whether an Ed25519 signature is valid."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, signed)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - the clock comes in here
+
+
+class Ingest:
+    """One connection to the broker and one writer."""
+
+    def __init__(
+        self, settings: Mqtt, database: Database, now: Callable[[], datetime] = _now
+    ) -> None:
+        """Prepare both.
+
+        Raises:
+            MqttError: a certificate or key cannot be read.
+        """
+        self._settings = settings
+        self._database = database
+        self._now = now
+        self._queue: queue.Queue[paho.MQTTMessage | None] = queue.Queue(MOST_QUEUED)
+        self._stopping = threading.Event()
+        self._was_up: bool | None = None
+        self._blocked = False
+        self._client = self._make_client()
+        self._writer = threading.Thread(target=self._write, name="ingest", daemon=True)
+
+    def _make_client(self) -> paho.Client:
+        settings = self._settings
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=settings.client_id, clean_session=False,
+            protocol=paho.MQTTv311, manual_ack=True,
+        )  # fmt: skip
+        client.reconnect_delay_set(1, 30)
+        client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
+        client.on_connect_fail = self._unreachable
+        client.on_message = self._arrived
+        if settings.ca:
+            try:
+                context = ssl.create_default_context(cafile=settings.ca)
+                context.minimum_version = ssl.TLSVersion.TLSv1_2
+                context.load_cert_chain(str(settings.certificate), str(settings.key))
+            except (OSError, ssl.SSLError) as error:
+                raise MqttError(
+                    f"mqtt: expected readable PEM files in ca, certificate and key: {error}"
+                ) from None
+            client.tls_set_context(context)
+        return client
+
+    @property
+    def is_up(self) -> bool:
+        """Return whether the broker is connected now."""
+        return self._client.is_connected()
+
+    def start(self) -> None:
+        """Connect in the background and keep trying."""
+        self._writer.start()
+        self._client.connect_async(self._settings.host, self._settings.port, 60)
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Finish what is being written, then disconnect."""
+        self._stopping.set()
+        self._queue.put(None)
+        self._writer.join(10.0)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _connected(
+        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        self._say(up=not reason.is_failure, why=str(reason))
+        if not reason.is_failure:
+            client.subscribe([(topics.ALL_RECORDS, _QOS), (topics.ALL_PRESENCE, _QOS)])
+
+    def _disconnected(
+        self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        if reason.is_failure:
+            self._say(up=False, why=str(reason))
+
+    def _unreachable(self, _client: paho.Client, _data: Any) -> None:
+        self._say(up=False, why="unreachable")
+
+    def _say(self, *, up: bool, why: str) -> None:
+        if up == self._was_up:
+            return
+        self._was_up = up
+        where = f"{self._settings.host}:{self._settings.port}"
+        if up:
+            log.info("event=broker_connected broker=%s", where)
+        else:
+            log.warning("event=broker_lost broker=%s why=%r; trying again", where, why)
+
+    def _arrived(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._queue.put(message, timeout=1.0)
+            except queue.Full:
+                continue
+            return
+
+    def _write(self) -> None:
+        while not self._stopping.is_set():
+            first = self._queue.get()
+            if first is None:
+                return
+            batch = [first]
+            deadline_s = time.monotonic() + GATHER_S
+            while len(batch) < MOST_TOGETHER and (left_s := deadline_s - time.monotonic()) > 0:
+                try:
+                    message = self._queue.get(timeout=left_s)
+                except queue.Empty:
+                    break
+                if message is None:
+                    self._stopping.set()
+                    break
+                batch.append(message)
+            self._store(batch)
+
+    def _store(self, batch: list[paho.MQTTMessage]) -> None:
+        """Judge and store a batch, then answer and acknowledge it."""
+        while True:
+            try:
+                receipts = self._commit(batch)
+                break
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                if not self._blocked:
+                    reason = str(getattr(error, "orig", error)).splitlines()[0]
+                    log.error("event=database_refused why=%r; nothing is acknowledged", reason)  # noqa: TRY400
+                self._blocked = True
+                if self._stopping.wait(RETRY_S):
+                    return
+        if self._blocked:
+            log.info("event=database_back")
+            self._blocked = False
+        for device, receipt in receipts:
+            self._client.publish(topics.receipt(device), codec.canonical(receipt), _QOS)
+        for message in batch:
+            self._client.ack(message.mid, message.qos)
+
+    def _commit(self, batch: list[paho.MQTTMessage]) -> list[tuple[str, Receipt]]:
+        """Return the receipts of a batch that is now committed."""
+        now = self._now()
+        accepted: list[Incoming] = []
+        refused: list[Reason] = []
+        receipts: list[tuple[str, Receipt]] = []
+        for message in batch:
+            if not self._is_record(message.topic):
+                continue
+            payload = bytes(message.payload)
+            verdict = judge(payload, message.topic, self._database.device, verify, now)
+            if isinstance(verdict, Accepted):
+                accepted.append(Incoming(verdict, payload))
+                continue
+            log.warning("event=refused reason=%r", verdict.value)
+            refused.append(verdict)
+            device = topics.device_of(message.topic)
+            if device is not None and len(payload) == codec.SEALED_SIZE:
+                receipts.append((device, Receipt(digest=codec.digest(payload), outcome="refused")))
+        outcomes = self._database.store(accepted, refused, int(now.timestamp()))
+        for incoming, outcome in zip(accepted, outcomes, strict=True):
+            if not outcome.stored:
+                log.warning("event=quarantined device=%s", incoming.accepted.record.device)
+            receipt = Receipt(
+                digest=incoming.accepted.digest, outcome="stored" if outcome.stored else "refused"
+            )
+            receipts.append((incoming.accepted.record.device, receipt))
+        return receipts
+
+    @staticmethod
+    def _is_record(topic: str) -> bool:
+        return "/record/" in topic
