@@ -1,0 +1,60 @@
+"""Windows: aligned, half open, closed by the watermark."""
+
+from edge_agent.core.counting import Passage
+from edge_agent.core.observation import Observation
+from edge_agent.core.windows import ClosedWindow, Windows
+
+START_S = 1_800_000_000
+
+
+def look(at_s: float, *, seen: bool = True) -> Observation:
+    return Observation(START_S + at_s, 1.0, seen=seen)
+
+
+def feed(windows: Windows, begin_s: int, end_s: int, *, seen: bool = True) -> list[ClosedWindow]:
+    closed: list[ClosedWindow] = []
+    for at_s in range(begin_s, end_s):
+        closed += windows.observe(look(at_s, seen=seen), ())
+    return closed
+
+
+def test_a_window_seen_from_end_to_end_is_observed_whole() -> None:
+    (closed,) = feed(Windows(15), 0, 901)
+    assert (closed.start_s, closed.length_s, closed.observed_s) == (START_S, 900, 900)
+
+
+def test_a_passage_at_the_boundary_belongs_to_the_next_window() -> None:
+    windows = Windows(15)
+    feed(windows, 0, 900)
+    (closed,) = windows.observe(look(900), [Passage("l", True, START_S + 900, 1)])
+    assert closed.passages == {}
+    (following,) = feed(windows, 901, 1801)
+    assert following.passages == {("l", True): 1}
+
+
+def test_unseen_observations_close_windows_but_observe_nothing() -> None:
+    closed = feed(Windows(15), 0, 1801, seen=False)
+    assert [window.observed_s for window in closed] == [0, 0]
+
+
+def test_a_gap_is_not_observed_and_closes_every_window_in_it() -> None:
+    windows = Windows(15)
+    feed(windows, 0, 100)
+    closed = windows.observe(look(2750), ())
+    assert [window.start_s - START_S for window in closed] == [0, 900, 1800]
+    assert [window.observed_s for window in closed] == [99, 0, 0]
+
+
+def test_a_window_begun_in_the_middle_is_not_whole() -> None:
+    (closed,) = feed(Windows(15), 450, 901)
+    assert closed.observed_s == 450
+
+
+def test_a_step_back_of_the_clock_counts_nothing_twice() -> None:
+    windows = Windows(15)
+    feed(windows, 0, 500)
+    assert windows.observe(look(100), [Passage("l", True, START_S + 100, 1)]) == ()
+    assert windows.dropped == 1
+    (closed,) = feed(windows, 500, 901)
+    assert closed.passages == {}
+    assert closed.observed_s == 900
