@@ -152,7 +152,8 @@ class Database:
 
     def _insert(self, connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
         make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        return connection.execute(make(table).values(row).on_conflict_do_nothing()).rowcount == 1
+        statement = make(table).values(row).on_conflict_do_nothing()
+        return connection.execute(statement.returning(sa.literal(1))).first() is not None
 
     def _count_refusal(self, connection: sa.Connection, reason: Reason, now_s: int) -> None:
         table = schema.refusal

@@ -4,7 +4,11 @@ On x86 the older tflite-runtime takes 14 to 23 times as long for int8, so it is 
 silently. Weights stay in memory; nothing is read from a path after loading.
 """
 
+import contextlib
 import importlib.util
+import os
+import sys
+from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -87,4 +91,20 @@ def load(weights: bytes, runtime: Literal["litert", "tflite"], threads: int) -> 
         from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - one of two is there
     else:
         from tflite_runtime.interpreter import Interpreter  # noqa: PLC0415
-    return _Interpreted(Interpreter(model_content=weights, num_threads=threads))
+    with _quiet_stderr():
+        return _Interpreted(Interpreter(model_content=weights, num_threads=threads))
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep the native library's chatter about itself out of what a technician reads."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

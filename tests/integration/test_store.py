@@ -1,0 +1,141 @@
+"""One schema on SQLite and PostgreSQL: the same records in, the same answers out."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from aggregator.core.verdict import Accepted, Device, Reason
+from aggregator.store.database import Database, DatabaseError, Incoming
+from aggregator.store.schema import metadata
+from deploy.local.processes import free_port
+from edge_agent.wire import codec
+from edge_agent.wire.messages import Directed, Record
+
+WINDOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
+
+
+def _postgres_bin() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return found[-1].parent if found else None
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the address of a PostgreSQL server of this test run alone."""
+    programs = _postgres_bin()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = tmp_path_factory.mktemp("postgres")
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        for path in (folder, *folder.parents):
+            if str(path).startswith("/tmp/pytest"):
+                path.chmod(0o755)
+        shutil.chown(folder, "postgres")
+    port = free_port()
+
+    def run(*command: Any) -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    store = str(folder / "data")
+    run(*user, programs / "initdb", "-D", store, "-U", "dizaine", "-A", "trust")
+    options = f"-p {port} -h 127.0.0.1 -k {folder}"
+    control = [*user, programs / "pg_ctl", "-D", store, "-w"]
+    run(*control, "-o", options, "-l", str(folder / "log"), "start")
+    yield f"postgresql+psycopg://dizaine@127.0.0.1:{port}/postgres"
+    run(*control, "-m", "immediate", "stop")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the address of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'city.db'}"
+    address: str = request.getfixturevalue("postgres")
+    engine = sa.create_engine(address)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+        connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
+    engine.dispose()
+    return address
+
+
+def incoming(index: int, forward: int = 15) -> Incoming:
+    record = Record(
+        device="bus-1", scope="main", window=WINDOW + index * timedelta(minutes=15),
+        window_min=15, status="ok", passages=Directed(forward=forward, backward=10),
+        config="0" * 16,
+    )  # fmt: skip
+    sealed = codec.seal(record, lambda _: bytes(64))
+    return Incoming(Accepted(record, codec.digest(sealed)), sealed)
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    """Yield an open database with one device."""
+    opened = Database(url)
+    opened.add_device(Device("bus-1", bytes(32), revoked=False), "Halle", "Bus", 0)
+    yield opened
+    opened.close()
+
+
+def test_the_migrations_give_the_schema_that_the_code_uses(url: str) -> None:
+    Database(url).close()
+    engine = sa.create_engine(url)
+    inspector = sa.inspect(engine)
+    for table in metadata.sorted_tables:
+        columns = {
+            column["name"]: column["nullable"] for column in inspector.get_columns(table.name)
+        }
+        assert columns == {column.name: column.nullable for column in table.columns}
+    engine.dispose()
+
+
+def test_a_database_is_opened_twice_and_keeps_what_it_has(url: str, database: Database) -> None:
+    database.store([incoming(0)], [], 1)
+    again = Database(url)
+    assert len(list(again.records_after(0, 10))) == 1
+    again.close()
+
+
+def test_one_window_is_stored_once_and_another_body_never_overwrites(database: Database) -> None:
+    outcomes = database.store([incoming(0), incoming(0), incoming(0, forward=20)], [], 1)
+    assert [(o.stored, o.fresh) for o in outcomes] == [(True, True), (True, False), (False, False)]
+    (only,) = database.records_after(0, 10)
+    assert only["forward"] == 15
+
+
+def test_a_days_records_come_back_in_order(database: Database) -> None:
+    database.store([incoming(index) for index in (3, 1, 2)], [], 1)
+    (line,) = database.lines()
+    assert (line.site, line.label) == ("Halle", "main")
+    start_s = int(WINDOW.timestamp())
+    found = database.stretch(line, start_s, start_s + 86400)
+    assert [record.window_s for record in found] == [start_s + index * 900 for index in (1, 2, 3)]
+    assert database.newest() == start_s + 4 * 900
+
+
+def test_refusals_are_counted_by_reason(database: Database, url: str) -> None:
+    database.store([], [Reason.MALFORMED, Reason.MALFORMED, Reason.OVERSIZE], 5)
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        rows = connection.execute(sa.text("SELECT reason, count FROM refusal ORDER BY reason"))
+        assert [tuple(row) for row in rows] == [("malformed", 2), ("oversize", 1)]
+    engine.dispose()
+
+
+def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
+    Database(url).close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(DatabaseError, match="newer version"):
+        Database(url)
