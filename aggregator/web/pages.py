@@ -106,7 +106,8 @@ class Pages:
         start_s, end_s = bounds_s
         records = self._database.stretch(line, start_s, end_s)
         window_min = records[-1].window_min if records else 15
-        shown_until_s = min(end_s, max(int(now.timestamp()), start_s))
+        newest_s = records[-1].window_s + 60 * window_min if records else int(now.timestamp())
+        shown_until_s = min(end_s, max(newest_s, start_s))
         found = blocks(records, start_s, end_s)
         past = [block for block in found if block.start_s < shown_until_s]
         rows = tuple(self._row(block, said) for block in found)

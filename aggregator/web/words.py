@@ -21,7 +21,7 @@ WORDS: dict[str, dict[Language, str]] = {
         "fr": "au plus {most} avec ce qui est retenu",
         "en": "at most {most} with what is withheld",
     },
-    "batches": {"fr": "lots publiés", "en": "batches published"},
+    "batches": {"fr": "Lots publiés", "en": "Batches published"},
     "withheld_windows": {"fr": "fenêtres retenues", "en": "windows withheld"},
     "unknown_windows": {"fr": "fenêtres sans mesure", "en": "windows without a measure"},
     "forward": {"fr": "aller", "en": "forward"},

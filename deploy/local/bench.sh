@@ -9,7 +9,7 @@ if ! { [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }; then
   echo "Setting up .venv-peers from $lock (once) …" >&2
   rm -rf .venv-peers
   "${PYTHON:-python3}" -m venv .venv-peers
-  .venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+  .venv-peers/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$lock"
   echo "$wanted" >"$stamp"
 fi
 exec .venv/bin/python -m models.bench_counting "$@"

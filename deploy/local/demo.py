@@ -149,7 +149,17 @@ class Demo:
                 if stored == wanted:
                     break
             self._watch()
+            self._show_clock()
             time.sleep(POLL_S)
+
+    def _show_clock(self) -> None:
+        """Show a replay's own time on one line of a terminal; it tells nothing about anybody."""
+        if sys.stderr.isatty():
+            ticks = [part for part in self._children[-1].tail().split() if part.startswith("at=")]
+            if ticks:
+                print(
+                    f"\rin the video's day: {ticks[-1][3:]} ", end="", file=sys.stderr, flush=True
+                )
 
     def _new_records(self) -> Iterator[dict[str, Any]]:
         query = f"{self.address()}api/v1/records?after={self._seen}&limit=100"

@@ -37,8 +37,14 @@ class Child:
 
     def last_line(self) -> str:
         """Return the last line that the child wrote: where it failed, what to do about it."""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
+        lines = self.tail().strip().splitlines()
         return lines[-1] if lines else "no output"
+
+    def tail(self) -> str:
+        """Return the last 4 kB that the child wrote."""
+        with self.log.open("rb") as log:
+            log.seek(max(0, log.seek(0, 2) - 4096))
+            return log.read().decode(errors="replace")
 
     def stop(self) -> None:
         """Ask the child to end; insist after `STOP_AFTER_S`."""

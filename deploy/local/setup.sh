@@ -19,7 +19,7 @@ fi
 echo "Setting up .venv from $lock (once; about a minute) …" >&2
 rm -rf .venv
 "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+.venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$lock"
+.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
   --no-build-isolation --editable .
 echo "$wanted" >"$stamp"

@@ -14,6 +14,6 @@ if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
 echo "Setting up .venv-tflite from $lock (once) …" >&2
 rm -rf .venv-tflite
 "$python" -m venv .venv-tflite
-.venv-tflite/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+.venv-tflite/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$lock"
 echo "$PWD" >"$(.venv-tflite/bin/python -c 'import site; print(site.getsitepackages()[0])')/dizaine.pth"
 echo "$wanted" >"$stamp"

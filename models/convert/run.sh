@@ -9,7 +9,7 @@ if ! { [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }; then
   echo "Setting up .venv-train from $lock (once; 2 GB) …" >&2
   rm -rf .venv-train
   "${PYTHON:-python3}" -m venv .venv-train
-  .venv-train/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+  .venv-train/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$lock"
   echo "$wanted" >"$stamp"
 fi
 TF_CPP_MIN_LOG_LEVEL=3 exec .venv-train/bin/python -m models.convert.person "$@"
