@@ -24,6 +24,7 @@ STOP_WITHIN_S = 15.0
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status: 2 where the input is wrong."""
+    log.addHandler(logging.NullHandler())
     given = _parser().parse_args(argv)
     try:
         if given.command == "keygen":

@@ -20,6 +20,8 @@ from edge_agent.wire.messages import Presence, Receipt
 log = logging.getLogger(__name__)
 
 LONGEST_BACKOFF_S = 60
+MOST_QUEUED = 256
+"""Messages the client may hold; the spool holds the rest."""
 _QOS = 1
 
 
@@ -52,7 +54,7 @@ class Connection:
             protocol=paho.MQTTv311,
         )  # fmt: skip
         client.reconnect_delay_set(1, LONGEST_BACKOFF_S)
-        client.max_queued_messages_set(1)
+        client.max_queued_messages_set(MOST_QUEUED)
         client.will_set(topics.presence(device), self._presence("offline"), _QOS, retain=False)
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected

@@ -1,0 +1,116 @@
+"""The publisher and the city's server over TLS with client certificates, and a broker's ACL."""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from edge_agent import config
+from edge_agent.io.mqtt import Connection, MqttError, probe
+from edge_agent.wire import topics
+
+Signer = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+_BEGIN = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+_END = datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC)
+
+
+def certify(folder: Path, name: str, by: Signer | None) -> Signer:
+    """Write NAME.pem and NAME.key, signed by a certificate authority, or by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(by[0].subject if by else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_BEGIN)
+        .not_valid_after(_END)
+        .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    )
+    certificate = builder.sign(by[1] if by else key, hashes.SHA256())
+    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / f"{name}.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate, key
+
+
+@pytest.fixture
+def secure(town: Any) -> Any:
+    """Return a town whose broker asks for certificates and gives each device its own topics."""
+    authority = certify(town.folder, "ca", None)
+    for name in ("server", "bus-1", "bus-2"):
+        certify(town.folder, name, authority)
+    certify(town.folder, "stranger", certify(town.folder, "other-ca", None))
+    (town.folder / "acl").write_text(
+        "pattern write dizaine/1/%u/record/+\npattern write dizaine/1/%u/presence\n"
+        "pattern read dizaine/1/%u/receipt\nuser bus-2\ntopic read dizaine/#\n"
+    )
+    (town.folder / "broker.conf").write_text(
+        f"listener {town.broker_port} 127.0.0.1\ncafile {town.folder}/ca.pem\n"
+        f"certfile {town.folder}/server.pem\nkeyfile {town.folder}/server.key\n"
+        "require_certificate true\nuse_identity_as_username true\nallow_anonymous false\n"
+        f"acl_file {town.folder}/acl\nuser root\n"
+    )
+    town.broker.command = [town.broker.command[0], "-c", str(town.folder / "broker.conf")]
+    town.broker.start()
+    return town
+
+
+def settings(town: Any, name: str, ca: str = "ca") -> config.Mqtt:
+    return config.Mqtt(
+        host="localhost",
+        port=town.broker_port,
+        ca=town.folder / f"{ca}.pem",
+        certificate=town.folder / f"{name}.pem",
+        key=town.folder / f"{name}.key",
+    )
+
+
+def test_a_device_with_its_certificate_is_let_in(secure: Any) -> None:
+    probe(settings(secure, "bus-1"), "bus-1")
+
+
+@pytest.mark.parametrize(("name", "ca"), [("stranger", "ca"), ("bus-1", "other-ca")])
+def test_a_stranger_is_kept_out_and_a_false_broker_is_not_believed(
+    secure: Any, name: str, ca: str
+) -> None:
+    with pytest.raises(MqttError, match="no broker answered"):
+        probe(settings(secure, name, ca), "bus-1", within_s=2.0)
+
+
+def test_a_device_is_heard_on_its_own_topics_alone(secure: Any, wait_until: Any) -> None:
+    heard: list[str] = []
+    listener = Connection(settings(secure, "bus-2"), "bus-2", lambda _: None, lambda: None)
+    listener._client.on_message = lambda _c, _d, message: heard.append(message.topic)
+    listener.start()
+    wait_until(lambda: listener.is_up)
+    listener._client.subscribe(topics.ALL_RECORDS, 1)
+    device = Connection(settings(secure, "bus-1"), "bus-1", lambda _: None, lambda: None)
+    device.start()
+    wait_until(lambda: device.is_up)
+    device._client.publish(topics.record("bus-9", "main"), b"not mine", 1)
+    device.publish("main", b"mine")
+    wait_until(lambda: bool(heard))
+    device.stop()
+    listener.stop()
+    assert heard == [topics.record("bus-1", "main")]
+
+
+def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    broken = config.Mqtt(
+        host="localhost", ca=tmp_path / "a", certificate=tmp_path / "b", key=tmp_path / "c"
+    )
+    with pytest.raises(MqttError, match="readable PEM files"):
+        Connection(broken, "bus-1", lambda _: None, lambda: None)
