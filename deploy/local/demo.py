@@ -144,7 +144,7 @@ class Demo:
             for record in self._new_records():
                 if record["status"] != "ok":
                     continue
-                print(json.dumps(record), flush=True)
+                print(json.dumps(record, ensure_ascii=False), flush=True)
                 stored += 1
                 if stored == wanted:
                     break

@@ -13,11 +13,15 @@ $bin/mypy
 
 echo "== servers"
 . deploy/local/apt.sh
-need mosquitto postgresql chromium
+need mosquitto postgresql chromium procps \
+  python3-gi gir1.2-gst-rtsp-server-1.0 \
+  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 deploy/local/tflite.sh
 
 echo "== tests"
 # Quick ones side by side; what measures time, or loads both cores, one after another.
 $bin/pytest -q -n 2 --dist loadfile -m "not slow" "$@"
 $bin/pytest -q -m slow "$@"
-.venv-tflite/bin/python -m pytest -q tests/contract/test_runtimes.py
+if [ -d .venv-tflite ]; then
+  .venv-tflite/bin/python -m pytest -q tests/contract/test_runtimes.py
+fi
