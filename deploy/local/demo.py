@@ -51,10 +51,29 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--exit-after", type=int, metavar="N", help="end after N stored batches")
     parser.add_argument("--port", type=int, help=f"of the dashboard (default: {DEFAULT_WEB_PORT})")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep database and logs in DIR")
-    arguments = parser.parse_args(argv)
-    if arguments.exit_after is not None and arguments.exit_after < 1:
-        parser.error(f"--exit-after: expected a number from 1, got {arguments.exit_after}")
-    return arguments
+    return parser.parse_args(argv)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Look at what can be seen to be wrong before anything is started."""
+    for name, value, most in (
+        ("exit-after", arguments.exit_after, 1_000_000),
+        ("port", arguments.port, 65535),
+    ):
+        if value is not None and not 1 <= value <= most:
+            raise DemoError(f"--{name}: expected a number from 1 to {most}, got {value}")
+    for value in (value for point in _line(arguments.line) for value in point):
+        if not 0 <= value <= 1:
+            raise DemoError(
+                f"--line: expected fractions of the picture from 0 to 1, got {value:g};"
+                " the line must lie inside the picture"
+            )
+    source = arguments.source
+    if source is None or "://" in source:
+        return
+    path = Path(source).expanduser()
+    if not (path.is_file() or (source.startswith("/dev/") and path.exists())):
+        raise DemoError(f"--source {source}: no such file; give a video, /dev/video0 or rtsp://…")
 
 
 def _line(text: str) -> list[list[float]]:
@@ -91,6 +110,7 @@ class Demo:
         self._children: list[Child] = []
         self._broker_port = free_port()
         self._web_port = self._choose_web_port(arguments.port)
+        self._clip = arguments.source or str(clip.find())
         self._seen = 0
         self._day = _yesterday_at_six()
 
@@ -176,7 +196,7 @@ class Demo:
         for child in self._children:
             status = child.ended()
             if status is not None:
-                raise DemoError(f"{child.name} ended: {child.last_line()}")
+                raise DemoError(f"{child.name}: {child.reason()}")
 
     def _spawn(self, name: str, command: list[str], port: int | None = None) -> None:
         self._children.append(Child(name, command, self._folder / f"{name}.log"))
@@ -209,13 +229,13 @@ class Demo:
 
     def _write_agent_config(self, key: Path) -> Path:
         source = self._arguments.source
-        camera: dict[str, Any] = {"source": source or str(clip.find())}
+        camera: dict[str, Any] = {"source": self._clip}
         replay: dict[str, Any] = {}
         if self._arguments.fps is not None:
             camera["fps"] = self._arguments.fps
         elif source is None:
             camera["fps"] = clip.SHOT_AT_FPS
-        if not camera["source"].startswith(("/dev/video", "rtsp://", "rtsps://")):
+        if "://" not in camera["source"] and not camera["source"].startswith("/dev/"):
             camera["source"] = str(Path(camera["source"]).expanduser().absolute())
             replay = {"start": self._day.isoformat(), "loop": True, "pace": "fast"}
         start, end = _line(self._arguments.line)
@@ -254,6 +274,7 @@ def main(argv: list[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         demo = None
         try:
+            _check(arguments)
             demo = Demo(arguments, folder)
             demo.start()
             demo.follow()

@@ -35,10 +35,11 @@ class Child:
         """Return the exit status once the child has ended."""
         return self._process.poll()
 
-    def last_line(self) -> str:
-        """Return the last line that the child wrote: where it failed, what to do about it."""
-        lines = self.tail().strip().splitlines()
-        return lines[-1] if lines else "no output"
+    def reason(self) -> str:
+        """Return why the child ended: its last words that are not a line of its log."""
+        lines = self.tail().strip().splitlines() or ["no output"]
+        spoken = [line for line in lines if " event=" not in line]
+        return (spoken or lines)[-1]
 
     def tail(self) -> str:
         """Return the last 4 kB that the child wrote."""
