@@ -73,7 +73,6 @@ class Source:
         self._fps = 0.0 if self._live else self._file_rate()
         start = replay.start.timestamp() if replay.start else time.time()  # noqa: TID251 - door
         self._start_s = start
-        self._wall_offset_s = time.time() - time.monotonic()  # noqa: TID251
         self._latency = Histogram()
         self._late = 0
         self._overruns = 0
@@ -172,11 +171,11 @@ class Source:
 
     def _event_time(self, frame: Frame) -> float:
         if self._live:
-            return frame.captured_ns / 1e9 + self._wall_offset_s
+            # Asked for each frame: the wall clock may be set while we run.
+            return time.time() - time.monotonic() + frame.captured_ns / 1e9  # noqa: TID251
         return self._start_s + frame.index / self._fps
 
     def _nothing_seen(self) -> Observation:
-        self._wall_offset_s = time.time() - time.monotonic()  # noqa: TID251
         return Observation(time.time(), self._aspect, seen=False)  # noqa: TID251
 
     def health(self) -> Health:
