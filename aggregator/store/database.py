@@ -134,6 +134,8 @@ class Database:
             "received_s": now_s,
         }
         if self._insert(connection, schema.record, row):
+            line = {"device": record.device, "scope": record.scope, "label": record.scope}
+            self._insert(connection, schema.scope, line)
             return Outcome(stored=True, fresh=True)
         known = connection.scalar(
             sa.select(schema.record.c.digest).where(
@@ -213,17 +215,12 @@ class Database:
     # -- pages
 
     def lines(self) -> list[Line]:
-        """Return every line of every device that has a label or a record, by site and label."""
-        record, scope, device = schema.record, schema.scope, schema.device
-        pairs = sa.union(
-            sa.select(record.c.device, record.c.scope), sa.select(scope.c.device, scope.c.scope)
-        ).subquery()
-        named = sa.func.coalesce(scope.c.label, pairs.c.scope).label("label")
+        """Return every line of every device, by site and label."""
+        scope, device = schema.scope, schema.device
         query = (
-            sa.select(pairs.c.device, pairs.c.scope, device.c.site, named)
-            .join(device, device.c.id == pairs.c.device)
-            .outerjoin(scope, (scope.c.device == pairs.c.device) & (scope.c.scope == pairs.c.scope))
-            .order_by(device.c.site, named)
+            sa.select(scope.c.device, scope.c.scope, device.c.site, scope.c.label)
+            .join(device, device.c.id == scope.c.device)
+            .order_by(device.c.site, scope.c.label)
         )
         with self._engine.connect() as connection:
             return [Line(*row) for row in connection.execute(query)]
@@ -246,7 +243,8 @@ class Database:
     def newest(self) -> int | None:
         """Return the end of the newest window stored, seconds since 1970 UTC."""
         table = schema.record
-        query = sa.select(sa.func.max(table.c.window_s + 60 * table.c.window_min))
+        end = table.c.window_s + 60 * table.c.window_min
+        query = sa.select(end).order_by(table.c.window_s.desc()).limit(1)
         with self._engine.connect() as connection:
             found: int | None = connection.scalar(query)
         return found
