@@ -19,9 +19,9 @@ need mosquitto postgresql chromium procps \
 deploy/local/tflite.sh
 
 echo "== tests"
-# Quick ones side by side; what measures time, or loads both cores, one after another.
-$bin/pytest -q -n 2 --dist loadfile -m "not slow" "$@"
-$bin/pytest -q -m slow "$@"
+# Side by side; but what measures time on recordings runs alone.
+$bin/pytest -q -n 2 --dist worksteal -m "not data" "$@"
+$bin/pytest -q -m data "$@"
 if [ -d .venv-tflite ]; then
   .venv-tflite/bin/python -m pytest -q tests/contract/test_runtimes.py
 fi

@@ -22,7 +22,6 @@ def evaluate(video: Path, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.data
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "forward", "backward"),
     [("384,0,384,576", 18, 14), ("300,60,300,576", 18, 13), ("520,0,520,576", 20, 16)],
