@@ -4,6 +4,7 @@ A message is acknowledged to the broker, and a receipt sent, only after the data
 While the database cannot commit nothing is acknowledged: the same messages are tried again.
 """
 
+import functools
 import logging
 import queue
 import ssl
@@ -192,6 +193,7 @@ class Ingest:
     def _commit(self, batch: list[paho.MQTTMessage]) -> list[tuple[str, Receipt]]:
         """Return the receipts of a batch that is now committed."""
         now = self._now()
+        registry = functools.cache(self._database.device)  # asked once a batch
         accepted: list[Incoming] = []
         refused: list[Reason] = []
         receipts: list[tuple[str, Receipt]] = []
@@ -199,7 +201,7 @@ class Ingest:
             if not self._is_record(message.topic):
                 continue
             payload = bytes(message.payload)
-            verdict = judge(payload, message.topic, self._database.device, verify, now)
+            verdict = judge(payload, message.topic, registry, verify, now)
             if isinstance(verdict, Accepted):
                 accepted.append(Incoming(verdict, payload))
                 continue
