@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from aggregator import config as configuration
 from aggregator.app import ServerError, serve
@@ -17,6 +17,7 @@ from aggregator.config import AggregatorConfig, ConfigError
 from aggregator.core.verdict import Device
 from aggregator.io.ingest import MqttError
 from aggregator.store.database import Database, DatabaseError
+from edge_agent.wire.signature import EXPONENT, MODULUS_BITS, SIGNATURE_SIZE
 
 WRONG_INPUT = 2
 _DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{1,30}[a-z0-9]")
@@ -84,9 +85,13 @@ def _public_key(path: Path) -> bytes:
         raise RegistryError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, UnsupportedAlgorithm):
         key = None
-    if not isinstance(key, Ed25519PublicKey):
-        raise RegistryError(f"{path}: expected an Ed25519 public key in PEM")
-    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    numbers = key.public_numbers() if isinstance(key, RSAPublicKey) else None
+    if numbers is None or numbers.n.bit_length() != MODULUS_BITS or numbers.e != EXPONENT:
+        raise RegistryError(
+            f"{path}: expected a device's public key (RSA, {MODULUS_BITS} bits) in PEM,"
+            " from dizaine-agent keygen"
+        )
+    return numbers.n.to_bytes(SIGNATURE_SIZE)
 
 
 def _add(config: AggregatorConfig, given: argparse.Namespace) -> None:

@@ -1,18 +1,26 @@
 """`dizaine-agent`: what runs on a device."""
 
 import argparse
+import contextlib
+import json
 import logging
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from edge_agent import config as configuration
-from edge_agent.config import AgentConfig, ConfigError
-from edge_agent.io import keys
+from edge_agent import measure, sandbox, surroundings
+from edge_agent.config import ConfigError, Loaded
+from edge_agent.io import keys, packets
 from edge_agent.io.keys import KeyFileError
-from edge_agent.io.process import die_with_parent, log_to_stderr
+from edge_agent.io.process import Gate, log_to_stderr
+from edge_agent.measure import Build, MeasureError
+from edge_agent.pixels import keeper as decoding
 
 log = logging.getLogger("edge_agent")
 
@@ -20,6 +28,15 @@ WRONG_INPUT = 2
 LONGEST_BACKOFF_S = 30.0
 STEADY_AFTER_S = 60.0
 STOP_WITHIN_S = 15.0
+SIGNATURE_SUFFIX = ".sig"
+OPERATOR_KEY = "operator.pub.pem"
+SOCKET_NAME = "agent.sock"
+CANNOT_START = "event=cannot_start why="
+LONGEST_REASON = 400
+
+
+class UnsafeError(RuntimeError):
+    """The surroundings are not safe; one line a finding."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,91 +44,262 @@ def main(argv: list[str] | None = None) -> int:
     log.addHandler(logging.NullHandler())
     given = _parser().parse_args(argv)
     try:
-        if given.command == "keygen":
-            return _keygen(given.out)
-        config = configuration.load(given.config)
-        return _COMMANDS[given.command](config, given.config)
-    except (ConfigError, KeyFileError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - for whoever typed the command
+        return _COMMANDS[given.command](given)
+    except (ConfigError, KeyFileError, MeasureError, UnsafeError, sandbox.SandboxError) as error:
+        if given.command in ("vision", "publisher"):
+            _cannot_start(error)
+        else:
+            print(error, file=sys.stderr)  # noqa: T201 - for whoever typed the command
         return WRONG_INPUT
+
+
+def _cannot_start(error: Exception) -> None:
+    """Say why a process ends in a line that passes the gate."""
+    why = str(error).encode("ascii", "backslashreplace").decode()
+    log.error("%s%s", CANNOT_START, why[:LONGEST_REASON])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dizaine-agent", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--config", type=Path, required=True, help="agent.toml")
+    shared.add_argument(
+        "--operator-key", type=Path, metavar="PEM",
+        help=f"the operator's public key (default: {OPERATOR_KEY} beside the configuration)",
+    )  # fmt: skip
+    shared.add_argument(
+        "--unsafe-development", action="store_true",
+        help="run where pixels could leave memory; every record says so",
+    )  # fmt: skip
     for name, text in (
         ("run", "count: starts vision and publisher and keeps them running"),
-        ("check", "look whether everything that counting needs is there"),
+        ("check", "look whether everything that counting needs is there, and safe"),
+        ("declare", "print what the configuration declares in public, and its fingerprint"),
         ("vision", "only the process that owns the camera"),
         ("publisher", "only the process that owns the network"),
     ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--config", type=Path, required=True, help="agent.toml")
-    keygen = commands.add_parser("keygen", help="make the device's signing key")
+        commands.add_parser(name, parents=[shared], help=text, description=text)
+    text = "print what this program is made of, and its fingerprint"
+    commands.add_parser("measure", help=text, description=text)
+    keygen = commands.add_parser("keygen", help="make the device's or the operator's key")
     keygen.add_argument("--out", type=Path, required=True, help="file for the private key")
+    keygen.add_argument("--operator", action="store_true", help="the key that signs configurations")
+    sign = commands.add_parser("sign", help="sign a configuration as its operator")
+    sign.add_argument("--config", type=Path, required=True, help="agent.toml")
+    sign.add_argument("--key", type=Path, required=True, help="the operator's private key")
     return parser
 
 
-def _keygen(out: Path) -> int:
-    print(keys.make(out))  # noqa: T201 - its answer
+def _keygen(given: argparse.Namespace) -> int:
+    print(keys.make(given.out, "operator" if given.operator else "device"))  # noqa: T201 - its answer
     return 0
 
 
-def _vision(config: AgentConfig, _path: Path) -> int:
-    from edge_agent import vision  # noqa: PLC0415 - the publisher must not even load pixels
+def _sign(given: argparse.Namespace) -> int:
+    content = configuration.read(given.config)
+    configuration.parse(content, str(given.config), signed=True)
+    beside = _signature_of(given.config)
+    beside.write_text(keys.sign_configuration(given.key, content).hex() + "\n")
+    print(beside)  # noqa: T201
+    return 0
+
+
+def _signature_of(path: Path) -> Path:
+    return path.with_name(path.name + SIGNATURE_SUFFIX)
+
+
+def _load(given: argparse.Namespace) -> Loaded:
+    """Read a configuration, and its operator's signature where there is one.
+
+    Raises:
+        ConfigError: it cannot be used, or its signature is not the operator's.
+        KeyFileError: the operator's public key cannot be used.
+    """
+    path: Path = given.config
+    content = configuration.read(path)
+    beside = _signature_of(path)
+    signed = beside.is_file()
+    if signed:
+        public = given.operator_key or path.with_name(OPERATOR_KEY)
+        try:
+            signature = bytes.fromhex(beside.read_text().strip())
+        except (ValueError, OSError):
+            signature = b""
+        if not keys.is_signed(public, signature, content):
+            raise ConfigError(
+                f"{beside}: not the signature of {path.name} by {public}; sign it again with:"
+                " dizaine-agent sign"
+            )
+    return configuration.parse(content, str(path), signed=signed)
+
+
+def _build(given: argparse.Namespace, loaded: Loaded) -> Build:
+    """Return what runs, if it may run like this.
+
+    Raises:
+        MeasureError: a production build that is not what was built.
+        UnsafeError: a production build is asked for what it refuses.
+    """
+    build = measure.measure()
+    if build.production and given.unsafe_development:
+        raise UnsafeError("--unsafe-development: a production build refuses it; leave it away")
+    if build.production and not loaded.declared.signed:
+        raise UnsafeError(
+            f"{given.config}: not signed by the operator, and a production build takes no other;"
+            " sign it with: dizaine-agent sign"
+        )
+    return build
+
+
+def _demand_safety(given: argparse.Namespace) -> None:
+    """Look at the surroundings.
+
+    Raises:
+        UnsafeError: they are not safe, and nobody allowed that.
+    """
+    unsafe = [finding for finding in surroundings.examine() if not finding.safe]
+    if unsafe and not given.unsafe_development:
+        lines = "\n".join(map(str, unsafe))
+        raise UnsafeError(
+            f"{lines}\nnot started: put these right, or, to develop, add --unsafe-development"
+        )
+
+
+def _confine(given: argparse.Namespace, needs: sandbox.Needs) -> None:
+    try:
+        sandbox.confine(needs)
+    except sandbox.SandboxError as error:
+        if not given.unsafe_development:
+            raise
+        log.warning("event=not_confined why=%r", str(error))
+
+
+@contextlib.contextmanager
+def _data_dir(folder: Path) -> Iterator[None]:
+    """Make the folder if it is not there, and name it where it cannot be used."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"data_dir {folder}: cannot be used ({reason})") from None
+
+
+def _vision(given: argparse.Namespace) -> int:
+    """Begin as vision: take what is needed, give up the rest, and only then load pixels.
+
+    1. Everything that takes files, sockets and programs: key, listener, the decoder's keeper.
+    2. Confine.
+    3. Only now load what can hold a picture.
+    """
+    sandbox.die_with_parent()
+    sandbox.forbid_dumps()
+    log_to_stderr()
+    loaded = _load(given)
+    build = _build(given, loaded)
+    # 1.
+    agent = loaded.agent
+    key = keys.load(agent.key_file)
+    with _data_dir(agent.data_dir):
+        listener = packets.listen(agent.data_dir / SOCKET_NAME)
+    order = decoding.order(agent.camera, agent.replay, confined=not given.unsafe_development)
+    keeper = decoding.Keeper(order)
+    # 2.
+    _confine(given, sandbox.Needs())
+    # 3.
+    from edge_agent import vision  # noqa: PLC0415
+    from edge_agent.core.release import Speaker  # noqa: PLC0415
+    from edge_agent.io.outlet import Outlet  # noqa: PLC0415
     from edge_agent.pixels.source import SourceError  # noqa: PLC0415
 
-    die_with_parent()
-    log_to_stderr()
+    speaker = Speaker(build.fingerprint, given.unsafe_development)
     try:
-        vision.run(config, time.time())  # noqa: TID251 - the clock comes in here
+        outlet = Outlet(listener, key.sign)
+        vision.run(loaded, speaker, outlet, keeper, time.time())  # noqa: TID251 - the clock comes in
     except SourceError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        _cannot_start(error)
         return WRONG_INPUT
     return 0
 
 
-def _publisher(config: AgentConfig, _path: Path) -> int:
+def _publisher(given: argparse.Namespace) -> int:
     from edge_agent import publisher  # noqa: PLC0415 - vision must not even load the network
     from edge_agent.io.mqtt import MqttError  # noqa: PLC0415
 
-    die_with_parent()
+    sandbox.die_with_parent()
+    sandbox.forbid_dumps()
     log_to_stderr()
+    loaded = _load(given)
+    agent = loaded.agent
+    with _data_dir(agent.data_dir):
+        pass
+    needs = sandbox.Needs(folders=(agent.data_dir,), tcp_ports=(agent.mqtt.port,), sockets=True)
+    _confine(given, needs)
     try:
-        publisher.Publisher(config).run()
+        publisher.Publisher(agent, loaded.declared, agent.data_dir / SOCKET_NAME).run()
     except (publisher.PublisherError, MqttError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        _cannot_start(error)
         return WRONG_INPUT
     return 0
 
 
-def _check(config: AgentConfig, _path: Path) -> int:
+def _check(given: argparse.Namespace) -> int:
     from edge_agent.io import mqtt  # noqa: PLC0415
     from edge_agent.pixels.source import SourceError, open_source  # noqa: PLC0415
 
-    key = keys.load(config.key_file)
-    print(f"key        ok  {keys.fingerprint(key.public_key())}")  # noqa: T201
+    findings = surroundings.examine()
+    print("\n".join(map(str, findings)))  # noqa: T201
+    loaded = _load(given)
+    build = _build(given, loaded)
+    agent, declared = loaded.agent, loaded.declared
+    print(f"build        {build.fingerprint}{'' if build.production else ' (development)'}")  # noqa: T201
+    signed = "signed" if declared.signed else "not signed"
+    print(f"declaration  {declared.fingerprint()} ({signed}, number {declared.number})")  # noqa: T201
+    for module in declared.modules:
+        print(f"module       {module.name} from {module.start} to {module.end}")  # noqa: T201
+    key = keys.load(agent.key_file)
+    print(f"key          {keys.fingerprint(key.modulus)}")  # noqa: T201
     try:
-        with open_source(config.camera, config.replay, config.detector) as source:
+        with open_source(agent.camera, agent.replay, agent.detector) as source:
             width, height = source.size
-        print(f"camera     ok  {width}x{height}")  # noqa: T201
-        mqtt.probe(config.mqtt, config.device)
-        print("broker     ok")  # noqa: T201
+        print(f"camera       {width}x{height}")  # noqa: T201
+        mqtt.probe(agent.mqtt, agent.device)
+        print("broker       ok")  # noqa: T201
     except (SourceError, mqtt.MqttError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return WRONG_INPUT
+    return 0 if given.unsafe_development or all(f.safe for f in findings) else 1
+
+
+def _declare(given: argparse.Namespace) -> int:
+    declared = _load(given).declared
+    print(declared.canonical().decode())  # noqa: T201
+    print(f"fingerprint {declared.fingerprint()}", file=sys.stderr)  # noqa: T201
+    return 0
+
+
+def _measure(_given: argparse.Namespace) -> int:
+    build = measure.measure()
+    print(json.dumps(build.manifest, indent=1, sort_keys=True))  # noqa: T201
+    print(f"fingerprint {build.fingerprint}", file=sys.stderr)  # noqa: T201
     return 0
 
 
 class _Supervised:
-    """One of the two processes, started again when it dies."""
+    """One of the two processes, started again when it dies. What it writes passes a gate."""
 
-    def __init__(self, name: str, config: Path) -> None:
+    def __init__(self, name: str, given: argparse.Namespace) -> None:
         self.name = name
-        self._command = [sys.executable, "-m", "edge_agent", name, "--config", str(config)]
+        self._command = [sys.executable, "-m", "edge_agent", name, "--config", str(given.config)]
+        if given.operator_key:
+            self._command += ["--operator-key", str(given.operator_key)]
+        if given.unsafe_development:
+            self._command += ["--unsafe-development"]
         self._backoff_s = 1.0
         self._started_s = 0.0
         self._again_s = 0.0
+        self._pump: threading.Thread | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def tend(self) -> int | None:
@@ -120,13 +308,13 @@ class _Supervised:
         if self.process is None:
             if now_s >= self._again_s:
                 self._started_s = now_s
-                self.process = subprocess.Popen(  # noqa: S603 - our own program, no shell
-                    self._command, start_new_session=True
-                )
+                self._start()
             return None
         status = self.process.poll()
         if status is None:
             return None
+        if self._pump:
+            self._pump.join(1.0)
         if status in (0, WRONG_INPUT):
             return status
         self.process = None
@@ -138,6 +326,31 @@ class _Supervised:
         self._again_s = now_s + self._backoff_s
         self._backoff_s = min(2 * self._backoff_s, LONGEST_BACKOFF_S)
         return None
+
+    def _start(self) -> None:
+        self.process = subprocess.Popen(  # noqa: S603 - our own program, no shell
+            self._command,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **decoding.PERTURB},
+        )
+        self._pump = threading.Thread(target=self._let_through, args=[self.process], daemon=True)
+        self._pump.start()
+
+    def _let_through(self, process: subprocess.Popen[bytes]) -> None:
+        """Pass the process's log lines on; say once a process that others were held back."""
+        assert process.stderr is not None  # noqa: S101 - for the type checker
+        gate = Gate(time.monotonic)
+        with process.stderr as written:
+            while data := os.read(written.fileno(), 4096):
+                before = gate.refused
+                for line in gate.take(data):
+                    _, spoken, why = line.partition(CANNOT_START)
+                    print(why if spoken else line, file=sys.stderr, flush=True)  # noqa: T201
+                if gate.refused and not before:
+                    log.warning("event=output_held_back process=%s", self.name)
 
     def stop(self) -> None:
         """Ask the process to end; insist after a while."""
@@ -151,9 +364,17 @@ class _Supervised:
             self.process.wait()
 
 
-def _run(config: AgentConfig, path: Path) -> int:
+def _run(given: argparse.Namespace) -> int:
     log_to_stderr()
-    keys.load(config.key_file)
+    sandbox.forbid_dumps()
+    loaded = _load(given)
+    build = _build(given, loaded)
+    _demand_safety(given)
+    keys.load(loaded.agent.key_file)
+    log.info(
+        "event=build build=%s production=%s safe=%s",
+        build.fingerprint, build.production, not given.unsafe_development,
+    )  # fmt: skip
     stopping = False
 
     def stop(_signal: int, _frame: object) -> None:
@@ -162,7 +383,7 @@ def _run(config: AgentConfig, path: Path) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    parts = [_Supervised("publisher", path), _Supervised("vision", path)]
+    parts = [_Supervised("publisher", given), _Supervised("vision", given)]
     status: int | None = None
     while not stopping and status is None:
         for part in parts:
@@ -174,7 +395,10 @@ def _run(config: AgentConfig, path: Path) -> int:
     return status or 0
 
 
-_COMMANDS = {"run": _run, "check": _check, "vision": _vision, "publisher": _publisher}
+_COMMANDS = {
+    "run": _run, "check": _check, "declare": _declare, "vision": _vision,
+    "publisher": _publisher, "measure": _measure, "keygen": _keygen, "sign": _sign,
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,49 +1,33 @@
 """The device's configuration: what may be set, its limits, and one line for each mistake.
 
 A configuration is one TOML file. Unknown keys are refused, nothing is coerced, and `k` may only
-be raised. This module reads that file and nothing else; it opens no camera and no connection.
+be raised. This module reads that file and nothing else; it opens no camera and no connection, and
+checks no signature: it is told whether there is a valid one.
 """
 
-import hashlib
 import json
 import tomllib
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edge_agent.wire.declaration import (
+    Declaration,
+    DpBudget,
+    Line,
+    Module,
+    ModuleName,
+    Reason,
+    Service,
 )
-
-from edge_agent.wire.messages import K_FLOOR, DeviceId, ScopeId, WindowMinutes
-
-ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$")]
-"""A time of day, `HH:MM`, up to `24:00`."""
-Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-"""A coordinate as a fraction of the picture's width or height."""
+from edge_agent.wire.messages import K_FLOOR, DeviceId, Profile, WindowMinutes
 
 
 class ConfigError(ValueError):
     """The configuration cannot be used; the message is one line that says what to do."""
-
-
-def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(f"expected a time zone such as Europe/Paris, got {name}") from None
-    return name
-
-
-TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
 class _Section(BaseModel):
@@ -79,45 +63,11 @@ class Detector(_Section):
     threads: int = Field(2, ge=1, le=16)
 
 
-class Line(_Section):
-    """A counting line from `start` to `end`, as fractions of the picture.
+class Dp(_Section):
+    """What the profile dp may spend, in units of epsilon."""
 
-    Walking along it from start to end, `forward` passages go from its left hand to its right::
-
-              end
-               │
-      left ─── │ ──► right: forward      (here start is below: y grows downwards)
-               │
-             start
-    """
-
-    id: ScopeId
-    start: tuple[Fraction, Fraction]
-    end: tuple[Fraction, Fraction]
-
-    @model_validator(mode="after")
-    def _long_enough(self) -> Self:
-        length = max(abs(a - b) for a, b in zip(self.start, self.end, strict=True))
-        if length < 0.02:
-            raise ValueError(
-                f"line {self.id} cannot count: expected a length of at least 2 % of the picture,"
-                f" got {100 * length:.1f} %; move its ends apart"
-            )
-        return self
-
-
-class Service(_Section):
-    """The declared service hours; outside them a record says `closed` (release rule R1)."""
-
-    opens: ClockTime = "00:00"
-    closes: ClockTime = "24:00"
-    timezone: TimeZone = "Europe/Paris"
-
-    @model_validator(mode="after")
-    def _opens_before_it_closes(self) -> Self:
-        if self.opens >= self.closes:
-            raise ValueError(f"expected opens before closes, got {self.opens} and {self.closes}")
-        return self
+    epsilon: float = Field(ge=0.05, le=10, description="Of one release.")
+    day_budget: float = Field(gt=0, le=10_000, description="Of all releases of a local day.")
 
 
 class Release(_Section):
@@ -127,6 +77,18 @@ class Release(_Section):
     window_min: WindowMinutes = 15
     delay_s: float = Field(20.0, ge=0, le=300, description="Fixed delay after a window's end (R1).")
     service: Service = Service()
+    profile: Profile = "standard"
+    dp: Dp | None = Field(None, description="With the profile dp alone.")
+
+
+class ModuleSettings(_Section):
+    """Why a module may run, for what, who answers for it, and from when until when."""
+
+    legal_basis: Reason
+    purpose: Reason
+    contact: Reason
+    start: AwareDatetime
+    end: AwareDatetime
 
 
 class Mqtt(_Section):
@@ -158,52 +120,85 @@ class AgentConfig(_Section):
     """All of it."""
 
     device: DeviceId
-    data_dir: Path = Field(description="Spool and ledger: the publisher's only writable folder.")
-    key_file: Path = Field(
-        description="The device's Ed25519 signing key, PEM; vision alone reads it."
+    number: int = Field(
+        0, ge=0, le=1_000_000_000, description="Of this configuration; the next one's is higher."
     )
+    data_dir: Path = Field(description="Spool and ledger: the publisher's only writable folder.")
+    key_file: Path = Field(description="The device's signing key, PEM; vision alone reads it.")
     camera: Camera
     replay: Replay = Replay()
     detector: Detector = Detector()
     lines: tuple[Line, ...] = Field(min_length=1, max_length=8)
     release: Release = Release()
+    modules: dict[ModuleName, ModuleSettings] = Field(
+        default_factory=dict, description="Off unless named here, and this file signed."
+    )
     mqtt: Mqtt = Mqtt()
 
-    @model_validator(mode="after")
-    def _one_scope_one_line(self) -> Self:
-        names = [line.id for line in self.lines]
-        if len(set(names)) != len(names):
-            raise ValueError(f"expected line ids that differ, got {', '.join(names)}")
-        return self
+    def declaration(self, *, signed: bool) -> Declaration:
+        """Return the public part: what decides what may be said.
 
-    def fingerprint(self) -> str:
-        """Return what a record says of the configuration in force: 16 hexadecimal digits."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        Raises:
+            pydantic.ValidationError: the parts do not hold together.
+        """
+        release = self.release
+        return Declaration(
+            device=self.device,
+            number=self.number,
+            signed=signed,
+            k=release.k,
+            window_min=release.window_min,
+            delay_s=release.delay_s,
+            service=release.service,
+            profile=release.profile,
+            dp=None
+            if release.dp is None
+            else DpBudget(
+                epsilon_milli=round(1000 * release.dp.epsilon),
+                day_budget_milli=round(1000 * release.dp.day_budget),
+            ),
+            lines=self.lines,
+            modules=tuple(
+                Module(name=name, **dict(settings)) for name, settings in self.modules.items()
+            ),
+            detector=self.detector.model,
+        )
 
 
-def load(path: Path) -> AgentConfig:
-    """Read and check a configuration file.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that has been checked, and its public part."""
+
+    agent: AgentConfig
+    declared: Declaration
+
+
+def read(path: Path) -> bytes:
+    """Return a configuration file's bytes, which are what an operator signs.
 
     Raises:
-        ConfigError: the file cannot be read, is not TOML, or says what may not be said.
+        ConfigError: the file cannot be read.
     """
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give another file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected TOML: {error}") from None
-    return parse(fields, str(path))
 
 
-def parse(fields: dict[str, Any], name: str) -> AgentConfig:
-    """Check a configuration that has been read; `name` is what messages call it.
+def parse(content: bytes, name: str, *, signed: bool) -> Loaded:
+    """Check a configuration's bytes; `name` is what messages call them.
 
     Raises:
-        ConfigError: it says what may not be said.
+        ConfigError: they are not TOML, or say what may not be said.
     """
     try:
-        return AgentConfig.model_validate_json(json.dumps(fields, default=datetime.isoformat))
+        fields = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: expected TOML: {error}") from None
+    try:
+        text = json.dumps(fields, default=datetime.isoformat)
+        agent = AgentConfig.model_validate_json(text)
+        return Loaded(agent, agent.declaration(signed=signed))
     except ValidationError as error:
         raise ConfigError(f"{name}: {_first_mistake(error)}") from None
 
@@ -236,9 +231,9 @@ def _first_mistake(error: ValidationError) -> str:
 def _known_keys(path: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = AgentConfig
     for part in path:
-        if isinstance(part, int):
+        if part not in model.model_fields:
             continue
-        annotation = model.model_fields[part].annotation
+        annotation = model.model_fields[str(part)].annotation
         inner = [annotation, *get_args(annotation)]
         model = next(t for t in inner if isinstance(t, type) and issubclass(t, BaseModel))
     return list(model.model_fields)

@@ -11,20 +11,21 @@ import socket
 import sqlite3
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from edge_agent.config import AgentConfig
 from edge_agent.io import packets
-from edge_agent.io.ledger import Ledger, LedgerError
+from edge_agent.io.ledger import Cost, Ledger, LedgerError
 from edge_agent.io.mqtt import Connection
 from edge_agent.io.packets import Kind, Packet
 from edge_agent.io.spool import Spool, SpoolFullError
 from edge_agent.wire import codec
-from edge_agent.wire.messages import Receipt
+from edge_agent.wire.declaration import Declaration
+from edge_agent.wire.messages import OBJECTIONS, Receipt
 
 log = logging.getLogger(__name__)
 
-SOCKET_NAME = "agent.sock"
 TICK_S = 0.5
 FIRST_RETRY_S = 30.0
 LONGEST_RETRY_S = 3600.0
@@ -45,22 +46,22 @@ class _Offer:
 
 
 class Publisher:
-    """Ledger, spool and broker behind one socket."""
+    """Ledger, spool and broker, and the call to vision."""
 
-    def __init__(self, config: AgentConfig) -> None:
-        """Open ledger, spool and socket.
+    def __init__(self, config: AgentConfig, declared: Declaration, calls: Path) -> None:
+        """Open ledger and spool; `calls` is the socket that vision listens on.
 
         Raises:
-            PublisherError: one of them cannot be used.
+            PublisherError: one of them cannot be used, or an older configuration came back.
             MqttError: the certificates cannot be read.
         """
-        folder = config.data_dir
-        self._ledger, self._spool, self._listener = _open(folder)
+        self._declared = declared
+        self._socket = calls
+        self._ledger, self._spool = _open(config.data_dir, declared)
         self._waiting = {kept.digest: kept.sealed for kept in self._spool.all()}
         self._offers: dict[str, _Offer] = {}
         self._events: queue.SimpleQueue[Receipt | None] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
         self._selector.register(self._wake_out, selectors.EVENT_READ)
@@ -76,6 +77,7 @@ class Publisher:
         log.info("event=started waiting_records=%d", len(self._waiting))
         self._broker.start()
         while not self._stopping:
+            self._call()
             for key, _ in self._selector.select(TICK_S):
                 self._readable(key.fileobj)
             self._offer()
@@ -96,22 +98,27 @@ class Publisher:
             return
 
     def _readable(self, ready: object) -> None:
-        if ready is self._listener:
-            self._accept()
-        elif ready is self._wake_out:
+        if ready is self._wake_out:
             self._wake_out.recv(4096)
             while not self._events.empty():
                 self._take(self._events.get())
         elif self._link is not None:
             self._answer(self._link)
 
-    def _accept(self) -> None:
-        link, _ = self._listener.accept()
+    def _call(self) -> None:
+        """Call vision unless we are connected; it may not be there yet, or be gone."""
+        if self._link is not None:
+            return
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            link.connect(str(self._socket))
+        except OSError:
+            link.close()
+            return
         if not packets.is_ours(link):
             log.warning("event=stranger_refused")
             link.close()
             return
-        self._hang_up()
         self._link = link
         self._selector.register(link, selectors.EVENT_READ)
 
@@ -135,27 +142,73 @@ class Publisher:
     def _reply(self, said: Packet) -> Packet:
         """Do what vision asks, durably, before answering."""
         try:
-            kind, window_s = self._do(said)
+            return self._do(said)
         except (sqlite3.OperationalError, SpoolFullError) as error:
             if not self._disk_full:
                 log.error("event=disk_refused why=%r; windows wait in memory", str(error))  # noqa: TRY400
             self._disk_full = True
             return Packet(Kind.LATER, said.scope, said.window_s)
-        self._disk_full = False
-        return Packet(kind, said.scope, window_s)
 
-    def _do(self, said: Packet) -> tuple[Kind, int]:
+    def _do(self, said: Packet) -> Packet:
         if said.kind is Kind.ASK:
             last = self._ledger.last(said.scope)
-            return Kind.LAST, -1 if last is None else last
+            return Packet(Kind.LAST, said.scope, -1 if last is None else last)
         if said.kind is Kind.BURN:
-            burnt = self._ledger.burn(said.scope, said.window_s)
-            return (Kind.BURNT if burnt else Kind.REFUSED), said.window_s
-        if said.kind is Kind.RECORD:
-            self._spool.add(said.sealed)
-            self._waiting.setdefault(codec.digest(said.sealed), said.sealed)
-            return Kind.SPOOLED, said.window_s
-        raise packets.PacketError(f"expected ASK, BURN or RECORD, got {said.kind.name}")
+            answer = self._burn(said)
+        elif said.kind is Kind.RECORD:
+            answer = self._keep(said)
+        else:
+            raise packets.PacketError(f"expected ASK, BURN or RECORD, got {said.kind.name}")
+        self._disk_full = False
+        return answer
+
+    def _burn(self, said: Packet) -> Packet:
+        """R9: burn a window's number and what its release costs, then name the record before."""
+        dp, cost = self._declared.dp, None
+        if dp is not None and said.scope != OBJECTIONS:
+            start = datetime.fromtimestamp(said.window_s, UTC)
+            day = self._declared.service.day_of(start)
+            cost = Cost(day, dp.epsilon_milli, dp.day_budget_milli)
+        outcome = self._ledger.burn(said.scope, said.window_s, cost)
+        if outcome == "refused":
+            return Packet(Kind.REFUSED, said.scope, said.window_s)
+        kind = Kind.BURNT if outcome == "burnt" else Kind.SPENT
+        newest = self._spool.newest(said.scope)
+        return Packet(kind, said.scope, said.window_s, before=newest.digest if newest else "")
+
+    def _keep(self, said: Packet) -> Packet:
+        """Spool a record, unless it is not what it should be.
+
+        1. The same bytes again, because our answer was lost, are kept once.
+        2. It is a record of this device, and of the window that was burnt last.
+        3. It names the record before it; so there is one record a window, whatever vision sends.
+        """
+        kept = Packet(Kind.SPOOLED, said.scope, said.window_s)
+        name = codec.digest(said.sealed)
+        newest = self._spool.newest(said.scope)
+        # 1.
+        if newest is not None and name == newest.digest:
+            return kept
+        try:
+            record = codec.unseal(said.sealed).record
+        except codec.WireError:
+            record = None
+        if (
+            # 2.
+            record is None
+            or record.device != self._declared.device
+            or record.scope != said.scope
+            or int(record.window.timestamp()) != said.window_s
+            or said.window_s != self._ledger.last(said.scope)
+            # 3.
+            or record.before != (newest.digest if newest else None)
+            or (newest is not None and newest.window_s >= said.window_s)
+        ):
+            log.error("event=record_not_kept why='not a record of the window that was burnt last'")
+            return Packet(Kind.REFUSED, said.scope, said.window_s)
+        self._spool.add(record.scope, said.window_s, said.sealed)
+        self._waiting[name] = said.sealed
+        return kept
 
     def _take(self, event: Receipt | None) -> None:
         """Take a receipt in; after a new connection everything waiting is offered at once."""
@@ -195,21 +248,21 @@ class Publisher:
             self._offers[name] = _Offer(now_s + wait_s, wait_s)
 
 
-def _open(folder: Path) -> tuple[Ledger, Spool, socket.socket]:
+def _open(folder: Path, declared: Declaration) -> tuple[Ledger, Spool]:
     """Open what the publisher owns on disk.
 
     Raises:
         PublisherError: something cannot be used.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        listener = packets.listen(folder / SOCKET_NAME)
         if (folder / "spool.db").exists() and not (folder / "ledger.db").exists():
             raise PublisherError(
                 f"{folder}: the spool is there and the ledger is not; without it the device could"
                 " say a window twice: enrol it as a new device"
             )
         ledger = Ledger(folder / "ledger.db")
+        if declared.signed:
+            ledger.take_configuration(declared.number, declared.fingerprint())
     except LedgerError as error:
         raise PublisherError(str(error)) from None
     except OSError as error:
@@ -222,4 +275,4 @@ def _open(folder: Path) -> tuple[Ledger, Spool, socket.socket]:
         (folder / "spool.db").rename(aside)
         log.error("event=spool_damaged why=%r moved_to=%s", str(error), aside.name)  # noqa: TRY400
         spool = Spool(folder / "spool.db")
-    return ledger, spool, listener
+    return ledger, spool

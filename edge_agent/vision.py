@@ -10,18 +10,16 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from edge_agent.config import AgentConfig
+from edge_agent.config import AgentConfig, Loaded
 from edge_agent.core import counting
 from edge_agent.core.observation import Observation
-from edge_agent.core.release import Release, ReleaseSettings, ServiceHours
+from edge_agent.core.release import Release, Speaker
 from edge_agent.core.windows import Windows
-from edge_agent.io import keys
 from edge_agent.io.outlet import Outlet
-from edge_agent.pixels.source import check, is_live, open_source
+from edge_agent.pixels.source import Keeper, SourceError, check, is_live, open_source
 
 log = logging.getLogger(__name__)
 
-SOCKET_NAME = "agent.sock"
 FINISH_WITHIN_S = 10.0
 REPLAY_TICK_S = 60
 
@@ -31,27 +29,18 @@ class _Stopped(Exception):  # noqa: N818 - not an error
 
 
 class Vision:
-    """Observations in, records out."""
+    """Observations in, drafts of records out."""
 
-    def __init__(self, config: AgentConfig, outlet: Outlet) -> None:
-        self._config = config
+    def __init__(self, loaded: Loaded, speaker: Speaker, outlet: Outlet) -> None:
         self._outlet = outlet
-        self._live = is_live(config.camera.source)
+        declared = loaded.declared
+        self._delay_s = declared.delay_s
+        self._live = is_live(loaded.agent.camera.source)
         self._counter = counting.Counter(
-            [counting.Line(line.id, line.start, line.end) for line in config.lines]
+            [counting.Line(line.id, line.start, line.end) for line in declared.lines]
         )
-        self._windows = Windows(config.release.window_min)
-        service = config.release.service
-        self._release = Release(
-            ReleaseSettings(
-                device=config.device,
-                config=config.fingerprint(),
-                window_min=config.release.window_min,
-                k=config.release.k,
-                service=ServiceHours(service.opens, service.closes, service.timezone),
-            ),
-            [line.id for line in config.lines],
-        )
+        self._windows = Windows(declared.window_min)
+        self._release = Release(declared, speaker)
         self._told_s = 0
 
     def run(self, observations: Iterable[Observation]) -> None:
@@ -60,10 +49,9 @@ class Vision:
             passages = self._counter.update(observation)
             for window in self._windows.observe(observation, passages):
                 # R1: a camera's records wait a fixed time; a replay's clock is not the wall's.
-                wait_s = self._config.release.delay_s if self._live else 0.0
-                due_s = time.monotonic() + wait_s
-                for record in self._release.decide(window):
-                    self._outlet.say(record, due_s)
+                due_s = time.monotonic() + (self._delay_s if self._live else 0.0)
+                for draft in self._release.decide(window):
+                    self._outlet.say(draft, due_s)
             if not self._live:
                 self._tell_time(observation.at_s)
 
@@ -91,25 +79,34 @@ def resumed(config: AgentConfig, outlet: Outlet, now_s: float) -> AgentConfig:
     return config.model_copy(update={"replay": replay})
 
 
-def run(config: AgentConfig, now_s: float) -> None:
+def run(
+    loaded: Loaded, speaker: Speaker, outlet: Outlet, keeper: Keeper | None, now_s: float
+) -> None:
     """Open the source and count until it ends or somebody stops us.
 
+    Args:
+        loaded: the configuration.
+        speaker: what records say of us.
+        outlet: where they go.
+        keeper: of the camera's decoder.
+        now_s: seconds since 1970 UTC.
+
     Raises:
-        SourceError: the source or the detector cannot be used.
-        KeyFileError: the key cannot be used.
+        SourceError: the source or the detector cannot be used, or memory cannot be locked.
     """
-    key = keys.load(config.key_file)
+    config = loaded.agent
     check(config.camera.source)
-    outlet = Outlet(config.data_dir / SOCKET_NAME, key.sign)
-    fingerprint = config.fingerprint()
     running = config if is_live(config.camera.source) else resumed(config, outlet, now_s)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
-    with open_source(running.camera, running.replay, running.detector) as source:
+    with open_source(running.camera, running.replay, running.detector, keeper) as source:
+        if not (source.is_locked() or speaker.development):
+            raise SourceError("memory for pictures cannot be locked: allow 32 MiB (LimitMEMLOCK=)")
+        fingerprint = loaded.declared.fingerprint()
         log.info("event=started config=%s width=%d height=%d", fingerprint, *source.size)
         outlet.start()
         try:
-            Vision(config, outlet).run(source)
+            Vision(loaded, speaker, outlet).run(source)
             log.info("event=source_ended")
         except _Stopped:
             log.info("event=stopping")

@@ -17,6 +17,8 @@ import pytest
 from deploy.local.processes import answers, free_port
 
 BIN = Path(sys.executable).parent
+UNSAFE = "--unsafe-development"
+"""Tests run where pixels could leave memory: on machines with a writable root."""
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -157,7 +159,7 @@ class Town:
             f"[mqtt]\nport = {self.broker_port}\n"
         )
         return self._part(
-            [str(BIN / "dizaine-agent"), "run", "--config", str(self.agent_config)], name
+            [str(BIN / "dizaine-agent"), "run", "--config", str(self.agent_config), UNSAFE], name
         )
 
     def stored(self) -> list[tuple[str, int, str, str]]:

@@ -31,7 +31,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What the registry knows of a device; `public_key` is 32 raw bytes."""
+    """What the registry knows of a device; `public_key` is what `wire.signature` takes."""
 
     id: str
     public_key: bytes

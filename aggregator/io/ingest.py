@@ -16,8 +16,6 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import sqlalchemy.exc
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -26,6 +24,7 @@ from aggregator.core.verdict import Accepted, Reason, judge
 from aggregator.store.database import Database, Incoming
 from edge_agent.wire import codec, topics
 from edge_agent.wire.messages import Receipt
+from edge_agent.wire.signature import is_valid
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +38,6 @@ _QOS = 1
 
 class MqttError(RuntimeError):
     """The broker cannot be talked to as configured; the message says what to do."""
-
-
-def verify(public_key: bytes, signature: bytes, signed: bytes) -> bool:
-    """Return whether an Ed25519 signature is valid."""
-    try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, signed)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
 
 
 def _now() -> datetime:
@@ -201,7 +191,7 @@ class Ingest:
             if not self._is_record(message.topic):
                 continue
             payload = bytes(message.payload)
-            verdict = judge(payload, message.topic, registry, verify, now)
+            verdict = judge(payload, message.topic, registry, is_valid, now)
             if isinstance(verdict, Accepted):
                 accepted.append(Incoming(verdict, payload))
                 continue

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from aggregator.core.day import Stored
 from aggregator.core.verdict import Accepted, Device, Reason
 from aggregator.store import schema
-from edge_agent.wire.messages import Directed, Total
+from edge_agent.wire.messages import OBJECTIONS, Directed, Total
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MOST_QUARANTINED = 10_000
@@ -220,6 +220,7 @@ class Database:
         query = (
             sa.select(scope.c.device, scope.c.scope, device.c.site, scope.c.label)
             .join(device, device.c.id == scope.c.device)
+            .where(scope.c.scope != OBJECTIONS)
             .order_by(device.c.site, scope.c.label)
         )
         with self._engine.connect() as connection:

@@ -140,7 +140,8 @@ class Demo:
             self._web_port,
         )
         agent_toml = self._write_agent_config(key)
-        self._spawn("agent", [str(BIN / "dizaine-agent"), "run", "--config", str(agent_toml)])
+        agent = [str(BIN / "dizaine-agent"), "run"]
+        self._spawn("agent", [*agent, "--config", str(agent_toml), "--unsafe-development"])
         self._say(f"dashboard: {self.address()}   (Ctrl-C stops everything)")
 
     def address(self) -> str:

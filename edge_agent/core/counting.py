@@ -41,12 +41,14 @@ class Passage:
         forward: the direction, as `geometry.Segment` draws it.
         at_s: event time of the confirmation.
         track: id of the track, local to the process; never logged, never sent.
+        masked: whether a mask was worn; None where that was not judged.
     """
 
     line: str
     forward: bool
     at_s: float
     track: int
+    masked: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

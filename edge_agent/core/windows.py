@@ -2,17 +2,17 @@
 
 This module does not decide what may be said, and reads no clock: time arrives with observations.
 Windows are half open, aligned to UTC, and close when the watermark has passed their end. What a
-window holds of people is two sums a line.
+window holds of people is sums (`tally`).
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from edge_agent.core.counting import Passage
 from edge_agent.core.observation import Observation
+from edge_agent.core.tally import LineTally, ZoneTally
 
 LONGEST_GAP_S = 1.0
 """Two looks further apart than this leave the time between them unobserved (R14)."""
@@ -28,7 +28,9 @@ class ClosedWindow:
         observed_s: how much of it was looked at.
         late: frames dropped because they would have outlived their time, or could not be read.
         looks: observations that fell into it, seen or not.
-        passages: (line, forward) to number of passages.
+        lines: of each line with a passage, by id.
+        zones: of each zone with a stay, by id.
+        objections: people who shook their head; they are in no other number (R12).
     """
 
     start_s: int
@@ -36,7 +38,9 @@ class ClosedWindow:
     observed_s: float
     late: int
     looks: int
-    passages: dict[tuple[str, bool], int]
+    lines: Mapping[str, LineTally] = field(default_factory=dict)
+    zones: Mapping[str, ZoneTally] = field(default_factory=dict)
+    objections: int = 0
 
     @property
     def start(self) -> datetime:
@@ -50,7 +54,7 @@ class _Open:
     observed_s: float = 0.0
     late: int = 0
     looks: int = 0
-    passages: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    lines: dict[str, LineTally] = field(default_factory=dict)
 
 
 class Windows:
@@ -91,7 +95,13 @@ class Windows:
             current.late += 1
         current.looks += 1
         for passage in passages:
-            current.passages[passage.line, passage.forward] += 1
+            one = LineTally(
+                forward=int(passage.forward),
+                backward=int(not passage.forward),
+                masked=int(passage.masked is True),
+                unmasked=int(passage.masked is False),
+            )
+            current.lines[passage.line] = current.lines.get(passage.line, LineTally()) + one
         return closed
 
     def _start_of(self, at_s: float) -> int:
@@ -112,7 +122,7 @@ class Windows:
                     observed_s=done.observed_s,
                     late=done.late,
                     looks=done.looks,
-                    passages=dict(done.passages),
+                    lines=dict(done.lines),
                 )
             )
             self._open = _Open(end_s)

@@ -1,32 +1,68 @@
-"""The device's signing key: made once on the device, read once by vision."""
+"""Two kinds of key: the device's own signs records, the operator's signs configurations.
+
+Of the operator's, a device has the public half alone.
+"""
 
 import hashlib
 import os
 import stat
 from pathlib import Path
+from typing import Literal
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import (
+    RSAPrivateKey,
+    RSAPublicKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from edge_agent.wire.signature import EXPONENT, MODULUS_BITS, SIGNATURE_SIZE
+
+Kind = Literal["device", "operator"]
+CONFIGURATION_CONTEXT = b"dizaine configuration 1\n"
+"""Keeps a signature of a configuration from being valid for anything else."""
 
 
 class KeyFileError(RuntimeError):
     """The key cannot be used; the message is one line that says what to do."""
 
 
-def make(path: Path) -> Path:
+class DeviceKey:
+    """The key that signs records: RSA-3072, whose signatures are unique (`wire.signature`)."""
+
+    def __init__(self, private: RSAPrivateKey) -> None:
+        self._private = private
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the one signature of the data."""
+        return self._private.sign(data, PKCS1v15(), SHA256())
+
+    @property
+    def modulus(self) -> bytes:
+        """The public key: 384 bytes, big endian."""
+        return modulus(self._private.public_key())
+
+
+def make(path: Path, kind: Kind) -> Path:
     """Make a key, readable by its owner alone, and its public half beside it; return the latter.
 
     Raises:
         KeyFileError: a file is there already, or cannot be written.
     """
-    key = Ed25519PrivateKey.generate()
-    secret = key.private_bytes(
+    key = generate_private_key(EXPONENT, MODULUS_BITS) if kind == "device" else None
+    pair = key or Ed25519PrivateKey.generate()
+    secret = pair.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    public = public_pem(key.public_key())
+    public = pair.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     beside = path.with_suffix(".pub.pem")
     for target, content, mode in ((path, secret, 0o600), (beside, public, 0o644)):
         try:
@@ -42,13 +78,57 @@ def make(path: Path) -> Path:
     return beside
 
 
-def load(path: Path) -> Ed25519PrivateKey:
+def load(path: Path) -> DeviceKey:
     """Read the device's key.
 
     Raises:
         KeyFileError: there is none, others may read it, or it is another kind of key.
     """
     hint = "make one with: dizaine-agent keygen --out FILE"
+    key = _private(path, hint)
+    if not isinstance(key, RSAPrivateKey) or key.key_size != MODULUS_BITS:
+        raise KeyFileError(f"{path}: expected an RSA private key of {MODULUS_BITS} bits; {hint}")
+    return DeviceKey(key)
+
+
+def sign_configuration(path: Path, content: bytes) -> bytes:
+    """Return the operator's signature of a configuration's bytes.
+
+    Raises:
+        KeyFileError: the operator's private key cannot be used.
+    """
+    hint = "make one with: dizaine-agent keygen --operator --out FILE"
+    key = _private(path, hint)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyFileError(f"{path}: expected an operator's private key (Ed25519); {hint}")
+    return key.sign(CONFIGURATION_CONTEXT + content)
+
+
+def is_signed(public: Path, signature: bytes, content: bytes) -> bool:
+    """Return whether a configuration's signature is the operator's.
+
+    Raises:
+        KeyFileError: the operator's public key cannot be used.
+    """
+    try:
+        key = serialization.load_pem_public_key(public.read_bytes())
+    except OSError as error:
+        raise KeyFileError(
+            f"{public}: no operator's public key ({error.strerror}); put it there, or name it with"
+            " --operator-key"
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeyFileError(f"{public}: expected an operator's public key (Ed25519) in PEM")
+    try:
+        key.verify(signature, CONFIGURATION_CONTEXT + content)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _private(path: Path, hint: str) -> object:
     try:
         mode = path.stat().st_mode
         content = path.read_bytes()
@@ -57,22 +137,16 @@ def load(path: Path) -> Ed25519PrivateKey:
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise KeyFileError(f"{path}: others may read this key; run: chmod 600 {path}")
     try:
-        key = serialization.load_pem_private_key(content, password=None)
+        return serialization.load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise KeyFileError(f"{path}: expected an Ed25519 private key in PEM; {hint}")
-    return key
+        return None
 
 
-def public_pem(key: Ed25519PublicKey) -> bytes:
-    """Return a public key in PEM."""
-    return key.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+def modulus(key: RSAPublicKey) -> bytes:
+    """Return what a record's signature is checked with: 384 bytes, big endian."""
+    return key.public_numbers().n.to_bytes(SIGNATURE_SIZE)
 
 
-def fingerprint(key: Ed25519PublicKey) -> str:
+def fingerprint(public: bytes) -> str:
     """Return the first 16 hexadecimal digits of the SHA-256 of a public key, for labels."""
-    raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    return hashlib.sha256(raw).hexdigest()[:16]
+    return hashlib.sha256(public).hexdigest()[:16]

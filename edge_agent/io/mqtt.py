@@ -6,6 +6,7 @@ stored is told by the city's receipt alone; what the broker acknowledges means n
 
 import logging
 import ssl
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 LONGEST_BACKOFF_S = 60
 MOST_QUEUED = 256
 """Messages the client may hold; the spool holds the rest."""
+GOODBYE_WITHIN_S = 2.0
 _QOS = 1
 
 
@@ -49,6 +51,7 @@ class Connection:
         self._on_receipt = on_receipt
         self._on_connect = on_connect
         self._was_up: bool | None = None
+        self._thread: threading.Thread | None = None
         client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=device, clean_session=True,
             protocol=paho.MQTTv311,
@@ -88,7 +91,14 @@ class Connection:
         """Connect in the background and keep trying."""
         settings = self._settings
         self._client.connect_async(settings.host, settings.port, settings.keepalive_s)
-        self._client.loop_start()
+        # Not `loop_start`: its wake-up is a TCP connection to ourselves, which the sandbox forbids.
+        self._thread = threading.Thread(
+            target=self._client.loop_forever,
+            kwargs={"retry_first_connection": True},
+            name="mqtt",
+            daemon=True,
+        )
+        self._thread.start()
 
     def stop(self) -> None:
         """Say that the device goes, and disconnect."""
@@ -97,11 +107,12 @@ class Connection:
                 topics.presence(self._device), self._presence("offline"), _QOS
             )
             try:
-                gone.wait_for_publish(2.0)
+                gone.wait_for_publish(GOODBYE_WITHIN_S)
             except (RuntimeError, ValueError):
                 log.info("event=left_without_goodbye")
         self._client.disconnect()
-        self._client.loop_stop()
+        if self._thread:
+            self._thread.join(GOODBYE_WITHIN_S)
 
     def publish(self, scope: str, sealed: bytes) -> bool:
         """Offer one sealed record; return whether it was handed to the network."""
@@ -154,8 +165,6 @@ def probe(settings: config.Mqtt, device: str, within_s: float = 5.0) -> None:
     Raises:
         MqttError: the broker did not accept the connection in time.
     """
-    import threading  # noqa: PLC0415 - for the check alone
-
     up = threading.Event()
     connection = Connection(settings, device, lambda _: None, up.set)
     connection.start()

@@ -1,19 +1,21 @@
 """Vision's end of the socket: burns, seals and hands records over, in a thread of its own.
 
-Counting goes on while the publisher is away: records wait here in memory, unsealed, in order.
+Counting goes on while the publisher is away: drafts wait here in memory, unsealed, in order. The
+publisher calls; vision only ever answers a call, and can open no connection itself.
 """
 
 import logging
 import queue
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from edge_agent.core.release import Draft
+from edge_agent.io import packets
 from edge_agent.io.packets import PACKET_SIZE, Kind, Packet, PacketError, unpack
 from edge_agent.wire import codec
-from edge_agent.wire.messages import Record
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +27,12 @@ MOST_WAITING = 4096
 class Outlet:
     """Where records leave vision."""
 
-    def __init__(self, path: Path, sign: Callable[[bytes], bytes]) -> None:
-        self._path = path
+    def __init__(self, listener: socket.socket, sign: Callable[[bytes], bytes]) -> None:
+        self._listener = listener
+        self._listener.settimeout(RETRY_S)
         self._sign = sign
         self._link: socket.socket | None = None
-        self._waiting: queue.Queue[tuple[float, Record] | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[tuple[float, Draft] | None] = queue.Queue(MOST_WAITING)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="outlet", daemon=True)
 
@@ -45,42 +48,44 @@ class Outlet:
         """Begin to hand over."""
         self._thread.start()
 
-    def say(self, record: Record, not_before_s: float) -> None:
-        """Queue a record; it is burnt once the monotonic clock has reached `not_before_s` (R1)."""
-        self._waiting.put((not_before_s, record))
+    def say(self, draft: Draft, not_before_s: float) -> None:
+        """Queue a draft; it is burnt once the monotonic clock has reached `not_before_s` (R1)."""
+        self._waiting.put((not_before_s, draft))
 
     def finish(self, within_s: float) -> None:
         """Hand over what waits, for so long at most, then stop."""
         self._waiting.put(None)
         self._thread.join(within_s)
         self._stop.set()
-        if self._link:
-            self._link.close()
+        self._hang_up()
+        self._listener.close()
 
     def _work(self) -> None:
         while (item := self._waiting.get()) is not None:
-            not_before_s, record = item
+            not_before_s, draft = item
             if self._stop.wait(max(0.0, not_before_s - time.monotonic())):
                 return
-            self._hand_over(record)
+            self._hand_over(draft)
 
-    def _hand_over(self, record: Record) -> None:
+    def _hand_over(self, draft: Draft) -> None:
         """Say one record.
 
         1. R9: burn the window's number; one that is burnt already says nothing.
-        2. Only now seal.
+        2. Only now draw noise, where there is any, and seal.
         3. Hand over until it is spooled; a second copy of the same bytes is kept once.
         """
-        window_s = int(record.window.timestamp())
         # 1.
-        answer = self._exchange(Packet(Kind.BURN, record.scope, window_s))
-        if answer is None or answer.kind is not Kind.BURNT:
-            log.warning("event=window_already_burnt window=%s", record.window.isoformat())
+        answer = self._exchange(Packet(Kind.BURN, draft.scope, draft.window_s))
+        if answer is None or answer.kind not in (Kind.BURNT, Kind.SPENT):
+            log.warning("event=window_already_burnt window_s=%d", draft.window_s)
             return
         # 2.
+        record = draft.record(
+            secrets.randbelow, answer.before or None, within_budget=answer.kind is Kind.BURNT
+        )
         sealed = codec.seal(record, self._sign)
         # 3.
-        self._exchange(Packet(Kind.RECORD, record.scope, window_s, sealed))
+        self._exchange(Packet(Kind.RECORD, draft.scope, draft.window_s, sealed=sealed))
 
     def _exchange(self, packet: Packet) -> Packet | None:
         """Send a packet and return its answer; again and again until there is one, or we stop.
@@ -99,20 +104,23 @@ class Outlet:
                         return answer
                 else:
                     self._hang_up()
+            except TimeoutError:
+                self._hang_up()
+                continue
             except (OSError, PacketError):
                 self._hang_up()
             self._stop.wait(RETRY_S)
         return None
 
     def _connected(self) -> socket.socket:
+        """Return the publisher's call, waiting for one `RETRY_S` at most."""
         if self._link is None:
-            link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            link.settimeout(ANSWER_WITHIN_S)
-            try:
-                link.connect(str(self._path))
-            except OSError:
+            link, _ = self._listener.accept()
+            if not packets.is_ours(link):
+                log.warning("event=stranger_refused")
                 link.close()
-                raise
+                raise OSError("expected the publisher, got somebody else")
+            link.settimeout(ANSWER_WITHIN_S)
             self._link = link
         return self._link
 

@@ -6,12 +6,14 @@
     ASK scope                   ──►
                                 ◄──   LAST scope, window     the newest window burnt, or none
     BURN scope, window          ──►                          R9: durably, before anything is said
-                                ◄──   BURNT | REFUSED | LATER
+                                ◄──   BURNT, before | SPENT, before | REFUSED | LATER
     RECORD scope, window, sealed ──►
                                 ◄──   SPOOLED | LATER
 
-LATER means that the disk would not take it: ask again. The socket belongs to one user, and the
-other end's user is checked.
+BURNT and SPENT carry the digest of the record before this one in its scope. SPENT means burnt, but
+the day's privacy budget does not last for it. LATER means that the disk would not take it: ask
+again. Vision listens and publisher calls, so that vision never opens a connection to anybody; the
+socket belongs to one user, and each end checks the other's.
 """
 
 import os
@@ -23,7 +25,7 @@ from pathlib import Path
 
 from edge_agent.wire.codec import SEALED_SIZE
 
-_LAYOUT = struct.Struct(f"<B24sq{SEALED_SIZE}s")
+_LAYOUT = struct.Struct(f"<B24sq64s{SEALED_SIZE}s")
 PACKET_SIZE = _LAYOUT.size
 _PEER = struct.Struct("3i")
 
@@ -39,6 +41,7 @@ class Kind(IntEnum):
     LATER = 6
     RECORD = 7
     SPOOLED = 8
+    SPENT = 9
 
 
 class PacketError(ValueError):
@@ -53,17 +56,21 @@ class Packet:
         kind: what it says.
         scope: of which line.
         window_s: start of the window, seconds since 1970 UTC; -1 where there is none.
+        before: digest of the record before, in hexadecimal, with BURNT and SPENT; empty for none.
         sealed: the sealed record, with RECORD alone.
     """
 
     kind: Kind
     scope: str
     window_s: int = -1
+    before: str = ""
     sealed: bytes = b""
 
     def pack(self) -> bytes:
         """Return the packet's bytes, always as many."""
-        return _LAYOUT.pack(self.kind, self.scope.encode(), self.window_s, self.sealed)
+        return _LAYOUT.pack(
+            self.kind, self.scope.encode(), self.window_s, self.before.encode(), self.sealed
+        )
 
 
 def unpack(data: bytes) -> Packet:
@@ -74,13 +81,13 @@ def unpack(data: bytes) -> Packet:
     """
     if len(data) != PACKET_SIZE:
         raise PacketError(f"expected {PACKET_SIZE} bytes, got {len(data)}")
-    kind, scope, window_s, sealed = _LAYOUT.unpack(data)
+    kind, scope, window_s, before, sealed = _LAYOUT.unpack(data)
     try:
         said = Kind(kind)
-        name = scope.rstrip(b"\0").decode("ascii")
+        name, digest = (part.rstrip(b"\0").decode("ascii") for part in (scope, before))
     except (ValueError, UnicodeDecodeError):
         raise PacketError("expected a known kind and a scope in ASCII") from None
-    return Packet(said, name, window_s, sealed if said is Kind.RECORD else b"")
+    return Packet(said, name, window_s, digest, sealed if said is Kind.RECORD else b"")
 
 
 def listen(path: Path) -> socket.socket:
@@ -92,7 +99,7 @@ def listen(path: Path) -> socket.socket:
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with probe:
         if path.exists() and probe.connect_ex(str(path)) == 0:
-            raise OSError(f"{path}: another publisher is running; stop it first")
+            raise OSError(f"{path}: another vision is running; stop it first")
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(str(path))

@@ -1,6 +1,7 @@
 """The spool: sealed records until the city has stored them, and nothing else.
 
-What is here was released; reading it tells no more than the broker will be told.
+What is here was released; reading it tells no more than the broker will be told. It also keeps the
+digest of each scope's newest record, which the next one names: so no record can be dropped unseen.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,14 @@ class Kept:
     sealed: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest record of a scope."""
+
+    digest: str
+    window_s: int
+
+
 class Spool:
     """A queue of sealed records in `spool.db`, oldest first."""
 
@@ -39,10 +48,21 @@ class Spool:
             "CREATE TABLE IF NOT EXISTS record"
             " (id INTEGER PRIMARY KEY, digest TEXT UNIQUE, sealed BLOB) STRICT"
         )
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS newest"
+            " (scope TEXT PRIMARY KEY, digest TEXT, window_s INTEGER) STRICT"
+        )
         self.size = int(self._database.execute("SELECT count(*) FROM record").fetchone()[0])
 
-    def add(self, sealed: bytes) -> None:
-        """Keep a record; one that is here already is kept once.
+    def newest(self, scope: str) -> Newest | None:
+        """Return what is known of a scope's newest record, whether it is still here or not."""
+        row = self._database.execute(
+            "SELECT digest, window_s FROM newest WHERE scope = ?", (scope,)
+        ).fetchone()
+        return None if row is None else Newest(*row)
+
+    def add(self, scope: str, window_s: int, sealed: bytes) -> None:
+        """Keep a scope's newest record; one that is here already is kept once.
 
         Raises:
             SpoolFullError: there is no room.
@@ -50,9 +70,17 @@ class Spool:
         """
         if self.size >= MOST_RECORDS:
             raise SpoolFullError
-        done = self._database.execute(
-            "INSERT OR IGNORE INTO record (digest, sealed) VALUES (?, ?)", (digest(sealed), sealed)
-        )
+        name = digest(sealed)
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            done = self._database.execute(
+                "INSERT OR IGNORE INTO record (digest, sealed) VALUES (?, ?)", (name, sealed)
+            )
+            self._database.execute(
+                "INSERT INTO newest VALUES (?1, ?2, ?3)"
+                " ON CONFLICT (scope) DO UPDATE SET digest = ?2, window_s = ?3",
+                (scope, name, window_s),
+            )
         self.size += done.rowcount
 
     def remove(self, name: str) -> bool:

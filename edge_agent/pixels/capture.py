@@ -4,12 +4,13 @@ import array
 import os
 import selectors
 import socket
-import subprocess
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from edge_agent.pixels.decoder import MESSAGE, Kind, Order, command
+from edge_agent.pixels.decoder import MESSAGE, Kind
 from edge_agent.pixels.frames import Lease, Ring
+from edge_agent.pixels.keeper import Keeper
 
 OPEN_WITHIN_S = 15.0
 FIRST_BACKOFF_S = 1.0
@@ -18,6 +19,14 @@ LONGEST_BACKOFF_S = 30.0
 
 class SourceError(RuntimeError):
     """The source cannot be used; the message is one line that says what to do."""
+
+
+def shown(source: str) -> str:
+    """Return a source as messages name it: without a name and password."""
+    if "://" not in source or "@" not in source:
+        return source
+    parts = urlsplit(source)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +47,16 @@ class Frame:
 
 
 class _Decoder:
-    """One decoder process."""
+    """The socket to one decoder, and the memory shared with it."""
 
-    def __init__(self, order: Order) -> None:
-        self.link, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with far:
-            self.process = subprocess.Popen(  # noqa: S603 - our own decoder, no shell
-                command(order, far.fileno()),
-                pass_fds=[far.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+    def __init__(self, link: socket.socket) -> None:
+        self.link = link
         self.ring: Ring | None = None
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.link, selectors.EVENT_READ)
 
     def end(self) -> None:
-        """Kill the process and leave nothing in the memory that was shared with it."""
-        self.process.kill()
-        self.process.wait()
+        """Hang up; leave nothing in the memory that was shared. The process is gone already."""
         self.selector.close()
         self.link.close()
         if self.ring:
@@ -67,13 +66,14 @@ class _Decoder:
 class Capture:
     """Frames of one source. A live source that is lost is opened again, with back-off."""
 
-    def __init__(self, order: Order, stall_s: float) -> None:
+    def __init__(self, keeper: Keeper, stall_s: float) -> None:
         """Open the source.
 
         Raises:
             SourceError: it cannot be opened, or shows no picture.
         """
-        self._order = order
+        self._keeper = keeper
+        self._order = order = keeper.order
         self._stall_s = stall_s
         self._backoff_s = FIRST_BACKOFF_S
         self._retry_at_s = 0.0
@@ -93,12 +93,12 @@ class Capture:
                 raise SourceError(self._not_a_source())
             if time.monotonic() > deadline_s:
                 self.close()
-                raise SourceError(f"{order.source}: no picture within {OPEN_WITHIN_S:.0f} s")
+                raise SourceError(f"{shown(order.source)}: no picture within {OPEN_WITHIN_S:.0f} s")
             self._hear(0.2)
 
     def _not_a_source(self) -> str:
         if self._order.live:
-            return f"{self._order.source}: shows no picture; check that the camera is there"
+            return f"{shown(self._order.source)}: shows no picture; check that the camera is there"
         return f"{self._order.source}: not a video that can be read; give another file"
 
     def next(self, timeout_s: float) -> Frame | None:
@@ -127,14 +127,19 @@ class Capture:
         """Return whether a frame waits to be taken."""
         return self._decoder is not None and bool(self._decoder.selector.select(0))
 
+    def is_locked(self) -> bool:
+        """Return whether the slots shared with the decoder are locked."""
+        return self._decoder is not None and bool(self._decoder.ring and self._decoder.ring.locked)
+
     def close(self) -> None:
         """End the decoder; nothing of its frames stays."""
         if self._decoder:
+            self._keeper.kill()
             self._decoder.end()
             self._decoder = None
 
     def _begin(self) -> None:
-        self._decoder = _Decoder(replace(self._order))
+        self._decoder = _Decoder(self._keeper.start())
         self._heard_at_s = time.monotonic()
 
     def _give_up_on_a_hang(self) -> None:

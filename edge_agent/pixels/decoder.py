@@ -1,7 +1,7 @@
 """The decoder: a process of its own that opens one source and fills slots of shared memory.
 
-Started by `capture` as `python -m edge_agent.pixels.decoder`; it can be killed at any time, and it
-dies with its parent. It says nothing but which slot is filled, when, and how large pictures are::
+Started by `keeper`; it can be killed at any time, and it dies with its parent. It says nothing but
+which slot is filled, when, and how large pictures are::
 
     capture ──► credit (1 byte: a slot's number)          decoder
     capture ◄── OPEN (size, rate, memory) | FRAME (slot, instant, index) | END | FAILED (why)
@@ -11,7 +11,6 @@ and what nobody has a credit for is never decoded: a frame handed over is always
 """
 
 import array
-import ctypes
 import json
 import os
 import signal
@@ -19,19 +18,19 @@ import socket
 import struct
 import sys
 import time
-from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
 import cv2
 import numpy as np
 
+from edge_agent import sandbox
 from edge_agent.pixels.frames import Ring
+from edge_agent.pixels.keeper import Order
 
 MESSAGE = struct.Struct("<BBqqIId")
 """Kind, slot, captured (monotonic ns), index, width, height, frames a second."""
 OPEN_WITHIN_MS = 10_000
-_PR_SET_PDEATHSIG = 1
 
 
 class Kind(IntEnum):
@@ -41,29 +40,6 @@ class Kind(IntEnum):
     FRAME = 2
     END = 3
     FAILED = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What the decoder is asked for.
-
-    Attributes:
-        source: a file, /dev/videoN or rtsp://….
-        live: whether only the newest frame matters.
-        width, height, fps: asked of a camera; None leaves its own.
-        loop: begin a file again at its end.
-        pace_fps: of a file: wait so that frames come at this rate; None does not wait.
-        slots: frames that may be filled at a time.
-    """
-
-    source: str
-    live: bool
-    width: int | None = None
-    height: int | None = None
-    fps: float | None = None
-    loop: bool = False
-    pace_fps: float | None = None
-    slots: int = 2
 
 
 def _open(order: Order) -> Any:
@@ -199,25 +175,15 @@ class Decoder:
             self._index += 1
 
 
-def command(order: Order, descriptor: int) -> list[str]:
-    """Return the command line of a decoder whose link is an inherited file descriptor."""
-    return [
-        sys.executable,
-        "-m",
-        "edge_agent.pixels.decoder",
-        str(descriptor),
-        json.dumps(asdict(order)),
-    ]
-
-
 def main() -> None:
-    """Decode what the command line asks for."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Decode what standard input asks for."""
+    sandbox.die_with_parent(signal.SIGKILL)
+    sandbox.forbid_dumps()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     link = socket.socket(fileno=int(sys.argv[1]))
     try:
-        Decoder(Order(**json.loads(sys.argv[2])), link).run()
+        Decoder(Order(**json.load(sys.stdin)), link).run()
     except (BrokenPipeError, ConnectionResetError):
         return
 

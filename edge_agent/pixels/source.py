@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from edge_agent import config
 from edge_agent.core.observation import Detection, Observation
-from edge_agent.pixels.capture import Capture, Frame, SourceError
-from edge_agent.pixels.decoder import Order
+from edge_agent.pixels.capture import Capture, Frame, SourceError, shown
 from edge_agent.pixels.detector import Allocate, PersonDetector
 from edge_agent.pixels.frames import Arena
+from edge_agent.pixels.keeper import Keeper, KeeperError, is_live, order
 from edge_agent.pixels.latency import BUDGET_MS, Health, Histogram
 from edge_agent.pixels.runtime import RuntimeMissingError
 from edge_agent.pixels.weights import WeightsError
 
-__all__ = ["Health", "Source", "SourceError", "open_source"]
+__all__ = ["Health", "Keeper", "Source", "SourceError", "check", "is_live", "open_source", "shown"]
 
 ARENA_SIZE = 4 * 1024 * 1024
 HEARTBEAT_S = 0.5
@@ -45,11 +45,6 @@ class FrameDetector(Protocol):
         ...
 
 
-def is_live(source: str) -> bool:
-    """Return whether a source is a camera or a stream rather than a file."""
-    return source.startswith(("/dev/video", "rtsp://", "rtsps://"))
-
-
 class Source:
     """Observations of one camera or file; a context manager and an iterator."""
 
@@ -58,17 +53,18 @@ class Source:
         camera: config.Camera,
         replay: config.Replay,
         detector: Callable[[Allocate], FrameDetector],
+        keeper: Keeper | None = None,
     ) -> None:
         self._live = is_live(camera.source)
         self._camera = camera
         self.arena = Arena(ARENA_SIZE)
         self._detector = detector(self.arena.array)
-        pace = camera.fps if replay.pace == "real" and not self._live else None
-        order = Order(
-            source=camera.source, live=self._live, width=camera.width, height=camera.height,
-            fps=camera.fps, loop=replay.loop, pace_fps=pace, slots=1 if self._live else 2,
-        )  # fmt: skip
-        self._capture = Capture(order, camera.stall_s)
+        self._keeper = keeper or Keeper(order(camera, replay))
+        try:
+            self._capture = Capture(self._keeper, camera.stall_s)
+        except (SourceError, KeeperError):
+            self._keeper.close()
+            raise
         self._aspect = self._capture.width / self._capture.height
         self._fps = 0.0 if self._live else self._file_rate()
         start = replay.start.timestamp() if replay.start else time.time()  # noqa: TID251 - door
@@ -86,7 +82,7 @@ class Source:
         if not (math.isfinite(rate) and 0 < rate <= LONGEST_FPS):
             self.close()
             raise SourceError(
-                f"{self._camera.source}: expected a frame rate in the file, got {rate:g};"
+                f"{shown(self._camera.source)}: expected a frame rate in the file, got {rate:g};"
                 " set camera.fps to the rate it was shot at"
             )
         return rate
@@ -105,6 +101,7 @@ class Source:
     def close(self) -> None:
         """End the decoder and leave no pixel behind."""
         self._capture.close()
+        self._keeper.close()
         self._detector.zeroise()
         self.arena.zeroise()
 
@@ -191,6 +188,10 @@ class Source:
             outside_network=1 - self._network_s / self._busy_s if self._busy_s else 0.0,
         )
 
+    def is_locked(self) -> bool:
+        """Return whether all memory for pictures is locked, so that none can be swapped out."""
+        return self.arena.locked and self._capture.is_locked()
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the picture in pixels."""
@@ -207,7 +208,7 @@ def check(source: str) -> None:
         return
     if "://" in source:
         scheme = source.partition("://")[0]
-        raise SourceError(f"{source}: expected rtsp:// or rtsps://, got {scheme}://")
+        raise SourceError(f"{shown(source)}: expected rtsp:// or rtsps://, got {scheme}://")
     path = Path(source)
     if not path.exists():
         hint = "is the camera plugged in?" if is_live(source) else "give a video file"
@@ -224,14 +225,25 @@ def check(source: str) -> None:
         raise SourceError(f"{source}: empty; give a video file")
 
 
-def open_source(camera: config.Camera, replay: config.Replay, detector: config.Detector) -> Source:
+def open_source(
+    camera: config.Camera,
+    replay: config.Replay,
+    detector: config.Detector,
+    keeper: Keeper | None = None,
+) -> Source:
     """Open a camera or a file with the detector that the configuration names.
+
+    Args:
+        camera: which, and how.
+        replay: how a file stands in for one.
+        detector: what finds people.
+        keeper: of this camera's decoder, where it was started before; by default one is started.
 
     Raises:
         SourceError: the source or the detector cannot be used; one line says what to do.
     """
     check(camera.source)
     try:
-        return Source(camera, replay, lambda allocate: PersonDetector(detector, allocate))
-    except (WeightsError, RuntimeMissingError) as error:
+        return Source(camera, replay, lambda allocate: PersonDetector(detector, allocate), keeper)
+    except (WeightsError, RuntimeMissingError, KeeperError) as error:
         raise SourceError(str(error)) from None

@@ -4,11 +4,12 @@ This module does not sign, verify, send or keep anything: a caller passes a sign
 
 A sealed record always has the same size (release rule R1), and can be read by eye::
 
-    0        4                 68                                      768
-    | "DZN1" | Ed25519 (64 B)  | {"config":"…","covers":1,…} + spaces  |
-    | magic  | signature       | body, 700 B: canonical JSON, padded   |
+    0        4                  388                                    1024
+    | "DZN1" | RSA-3072 (384 B) | {"before":"…","build":"…",…} + spaces |
+    | magic  | signature        | body, 636 B: canonical JSON, padded   |
 
-The signature is over ``SIGNING_CONTEXT + body``, padding included.
+The signature is over ``SIGNING_CONTEXT + body``, padding included, and it is the only one that is
+valid for them (`signature`): a record has no bit that its reader cannot account for.
 """
 
 import hashlib
@@ -20,10 +21,10 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from edge_agent.wire.messages import Message, Presence, Receipt, Record
+from edge_agent.wire.signature import SIGNATURE_SIZE
 
 MAGIC = b"DZN1"
-SIGNATURE_SIZE = 64
-BODY_SIZE = 700
+BODY_SIZE = 636
 SEALED_SIZE = len(MAGIC) + SIGNATURE_SIZE + BODY_SIZE
 SMALL_MESSAGE_LIMIT = 512
 """Largest receipt or presence message that is looked at, in bytes."""
@@ -44,7 +45,7 @@ class Unsealed:
 
     Attributes:
         record: what the body says.
-        signature: 64 bytes.
+        signature: 384 bytes.
         signed: the bytes that the signature must be valid for.
     """
 
@@ -63,7 +64,7 @@ def seal(record: Record, sign: Callable[[bytes], bytes]) -> bytes:
     """Return the record as `SEALED_SIZE` bytes, signed.
 
     Raises:
-        WireError: the body is longer than `BODY_SIZE`, or `sign` returned no Ed25519 signature.
+        WireError: the body is longer than `BODY_SIZE`, or the signature has another size.
     """
     body = canonical(record)
     if len(body) > BODY_SIZE:

@@ -25,6 +25,16 @@ ROUND_TO = 5
 """Release rule R3: counts are multiples of this."""
 MAX_CARRIED_WINDOWS = 16
 """Release rule R2: a batch covers at most this many windows."""
+MAX_DAY_WINDOWS = 100
+"""Release rule R12: a day's cell covers at most this many; a day of 25 hours has 100 quarters."""
+MASK_BAND = 5
+"""Release rule R5: points that a share's band is wide."""
+UNJUDGED_BAND = 10
+"""Release rule R5: points that the band of what could not be judged is wide."""
+MEAN_STEP_CM = 25
+"""Release rule R7: a mean distance is a multiple of this."""
+OBJECTIONS = "objections"
+"""Release rule R12: the scope of a day's objections; no line or zone may be called so."""
 
 EXAMPLE_WINDOW_TEXT = "2026-11-21T08:15Z"
 _WINDOW_FORMAT = "%Y-%m-%dT%H:%MZ"
@@ -42,6 +52,9 @@ Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 """First 8 bytes of the SHA-256 of the configuration in force, in hexadecimal."""
 
 Status = Literal["ok", "low", "closed", "defect"]
+Profile = Literal["standard", "dp"]
+EpsilonMilli = Annotated[int, Field(ge=50, le=10_000)]
+"""Thousandths of epsilon."""
 Count = Annotated[int, Field(ge=K_FLOOR, multiple_of=ROUND_TO, le=1_000_000)]
 """A published number of passages: at least k, rounded (release rules R2 and R3)."""
 
@@ -83,11 +96,53 @@ class Total(Message):
     total: Count
 
 
+class Masks(Message):
+    """The share of judged passages that wore a mask (release rule R5).
+
+    Attributes:
+        bound: `between` says `percent` to `percent` + 5, `at_least` and `at_most` one side alone.
+        unjudged: lower end of the band, 10 points wide, of passages that could not be judged.
+    """
+
+    bound: Literal["between", "at_least", "at_most"]
+    percent: Annotated[int, Field(ge=0, le=100, multiple_of=MASK_BAND)]
+    unjudged: Annotated[int, Field(ge=0, le=90, multiple_of=UNJUDGED_BAND)]
+
+
+class Occupancy(Message):
+    """How many people were in a zone on average over time, and how full it was (R6)."""
+
+    mean: Annotated[int, Field(ge=0, le=10_000, multiple_of=ROUND_TO)]
+    level: Literal["free", "busy", "crowded", "full"]
+
+
+Class = Literal["under_10", "under_25", "under_50", "from_50"]
+"""Release rule R7: a share in percent, in four classes."""
+
+
+class Distance(Message):
+    """How near people were to the nearest other, one value each (R7)."""
+
+    under_1m: Class | None
+    under_2m: Class | None
+    mean_cm: Annotated[int, Field(ge=0, le=500, multiple_of=MEAN_STEP_CM)]
+
+
 class Record(Message):
     """What a device says about one scope and one window (release rule R1).
 
     An `ok` record speaks of the `covers` windows that end with this one; the others among them
     were `low` and are carried in it.
+
+    Attributes:
+        passages, masks: of a line. `masks` only where that module is on.
+        occupancy, distance: of a zone, each only where its module is on.
+        objections: of a day, in the scope of that name alone (R12).
+        epsilon_milli: privacy loss of this release in thousandths; with the profile dp alone.
+        config: fingerprint of the declared configuration in force.
+        build: fingerprint of the program that speaks.
+        development: the surroundings were not safe, and somebody allowed that.
+        before: digest of the sealed record before this one in its scope, none for the first.
     """
 
     v: Literal[1] = 1
@@ -96,16 +151,49 @@ class Record(Message):
     window: WindowStart
     window_min: WindowMinutes
     status: Status
-    covers: Annotated[int, Field(ge=1, le=MAX_CARRIED_WINDOWS)] = 1
+    covers: Annotated[int, Field(ge=1, le=MAX_DAY_WINDOWS)] = 1
     passages: Directed | Total | None = None
+    masks: Masks | None = None
+    occupancy: Occupancy | None = None
+    distance: Distance | None = None
+    objections: Count | None = None
+    profile: Profile = "standard"
+    epsilon_milli: EpsilonMilli | None = None
     config: Fingerprint
+    build: Fingerprint
+    development: bool
+    before: Digest | None = None
 
     @model_validator(mode="after")
     def _says_no_more_than_its_status(self) -> Self:
-        if (self.passages is not None) != (self.status == "ok"):
-            raise ValueError("expected passages with status ok and with no other status")
+        """R1, R2, R7, R12: a status, a scope and a profile each close some fields.
+
+        1. Only `ok` says anything, and it says something.
+        2. Of one kind of scope: a line, a zone, or the day's objections.
+        3. The profile dp names its epsilon, merges no windows and speaks of passages alone.
+        4. Windows are aligned, and a batch is no longer than it may be.
+        """
+        # 1.
+        zone = self.occupancy is not None or self.distance is not None
+        kinds = (self.passages is not None, zone, self.objections is not None)
+        if sum(kinds) != (self.status == "ok"):
+            raise ValueError("expected numbers of one scope with status ok and none with another")
+        # 2.
+        if self.masks is not None and self.passages is None:
+            raise ValueError("expected masks with passages alone")
+        if self.status == "ok" and (self.objections is not None) != (self.scope == OBJECTIONS):
+            raise ValueError(f"expected objections in the scope {OBJECTIONS} and nowhere else")
+        # 3.
+        private = self.profile == "dp"
+        if (self.epsilon_milli is not None) != private:
+            raise ValueError("expected epsilon_milli with the profile dp and with no other")
+        if private and (zone or self.objections is not None or self.covers > 1):
+            raise ValueError("expected passages of one window alone with the profile dp")
+        # 4.
         if self.covers != 1 and self.status != "ok":
             raise ValueError("expected covers 1 unless the status is ok")
+        if self.covers > MAX_CARRIED_WINDOWS and self.objections is None:
+            raise ValueError(f"expected covers of at most {MAX_CARRIED_WINDOWS}")
         if int(self.window.timestamp()) % (self.window_min * 60):
             raise ValueError(f"expected a window aligned to {self.window_min} min UTC")
         return self

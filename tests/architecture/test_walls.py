@@ -84,7 +84,10 @@ def leaves(annotation: object) -> Iterator[object]:
     if origin is typing.Literal:
         return
     if origin is typing.Annotated:
-        yield from leaves(typing.get_args(annotation)[0])
+        inner, *limits = typing.get_args(annotation)
+        if inner is str and any(getattr(limit, "pattern", None) for limit in limits):
+            return
+        yield from leaves(inner)
     elif origin in (typing.Union, UnionType, tuple, list, frozenset):
         for argument in typing.get_args(annotation):
             yield from leaves(argument)

@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from aggregator.core.verdict import Accepted, Device
 from aggregator.store.database import Database, Incoming
 from edge_agent.wire import codec
-from edge_agent.wire.messages import Directed, Record, Total
+from edge_agent.wire.messages import Directed, Total
+from tests.records import NO_SIGNATURE, a_record
 
 DAY = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
 
@@ -48,10 +49,8 @@ def fill(path: Path) -> None:
     batch = []
     for index, fields in enumerate(said):
         window = DAY + index * timedelta(minutes=15)
-        record = Record(
-            device="bus-1", scope="main", window=window, window_min=15, config="0" * 16, **fields
-        )
-        sealed = codec.seal(record, lambda _: bytes(64))
+        record = a_record(window=window, **fields)
+        sealed = codec.seal(record, lambda _: NO_SIGNATURE)
         batch.append(Incoming(Accepted(record, codec.digest(sealed)), sealed))
     database.store(batch, [], 0)
     database.close()

@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+UNSAFE = "--unsafe-development"
 
-def agent(town: Any, command: str = "run") -> subprocess.CompletedProcess[str]:
+
+def agent(
+    town: Any, command: str = "run", more: tuple[str, ...] = (UNSAFE,)
+) -> subprocess.CompletedProcess[str]:
     done: subprocess.CompletedProcess[str] = town.run(
-        "dizaine-agent", command, "--config", str(town.agent_config)
+        "dizaine-agent", command, "--config", str(town.agent_config), *more
     )
     return done
 
@@ -64,9 +68,12 @@ def test_check_says_that_all_is_well(town: Any, grey_film: Path) -> None:
     town.device("bus-1", grey_film, 5.0)
     done = agent(town, "check")
     assert done.returncode == 0
-    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
-        ["key", "ok"], ["camera", "ok"], ["broker", "ok"],
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert names == [
+        "swap", "root", "core", "locked", "landlock", "build", "declaration", "key", "camera",
+        "broker",
     ]  # fmt: skip
+    assert done.stdout.splitlines()[-1].split() == ["broker", "ok"]
 
 
 def test_a_second_publisher_on_the_same_folder_is_refused(

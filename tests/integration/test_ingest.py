@@ -7,11 +7,10 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.wire import codec, topics
-from edge_agent.wire.messages import Receipt, Record, Total
+from edge_agent.wire.messages import Receipt, Total
+from tests.records import KEY, NO_SIGNATURE, PUBLIC_PEM, a_record
 
 WINDOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 
@@ -21,13 +20,8 @@ class Device:
 
     def __init__(self, town: Any, name: str) -> None:
         self.name = name
-        self.key = Ed25519PrivateKey.generate()
         public = town.folder / f"{name}.pub.pem"
-        public.write_bytes(
-            self.key.public_key().public_bytes(
-                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-        )
+        public.write_bytes(PUBLIC_PEM)
         self.added = town.run(
             "dizaine-aggregator", "devices", "add", name, "--public-key", str(public),
             "--site", "Halle", "--config", str(town.aggregator_config), "--scope", "main=Porte",
@@ -42,11 +36,9 @@ class Device:
         self.client.loop_start()
 
     def record(self, index: int = 0, **changes: Any) -> bytes:
-        fields: dict[str, Any] = {
-            "device": self.name, "scope": "main", "window_min": 15, "status": "low",
-            "window": WINDOW + index * timedelta(minutes=15), "config": "0" * 16,
-        }  # fmt: skip
-        return codec.seal(Record(**{**fields, **changes}), self.key.sign)
+        window = WINDOW + index * timedelta(minutes=15)
+        record = a_record(**{"device": self.name, "window": window, **changes})
+        return codec.seal(record, KEY.sign)
 
     def send(self, payload: bytes, topic: str | None = None) -> None:
         self.client.publish(topic or topics.record(self.name, "main"), payload, 1)
@@ -114,7 +106,7 @@ def test_poison_is_counted_by_reason_and_never_stalls_the_stream(
     for payload in (b"", b"\xff" * 700, b"x" * 5000, device.record(1)[:-1], future):
         device.send(payload)
     device.send(b"DZN9" + good[4:])
-    device.send(good[:4] + bytes(64) + good[68:])
+    device.send(good[:4] + NO_SIGNATURE + good[388:])
     device.send(stranger, topics.record("bus-9", "main"))
     device.send(stranger)
     device.send(good)

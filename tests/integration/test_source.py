@@ -1,7 +1,9 @@
 """The door out of the pixel wall, on real files and with real decoder processes."""
 
+import dataclasses
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from edge_agent import config
 from edge_agent.core.observation import Box, Detection, Observation
 from edge_agent.pixels.capture import Capture
-from edge_agent.pixels.decoder import Order, command
+from edge_agent.pixels.keeper import Keeper, Order
 from edge_agent.pixels.source import Source, SourceError, open_source
 
 BRIGHT = 200
@@ -162,21 +164,23 @@ def test_a_truncated_file_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
         assert 0 < len(list(opened)) < 50
 
 
-def live_order(path: Path) -> Order:
-    """A file that stands in for a camera: it is followed, and opened again when it ends."""
-    return Order(source=str(path), live=True, slots=1)
+def decoder_of(keeper: Keeper) -> int:
+    """Return the process number of a keeper's decoder."""
+    parent = str(keeper._process.pid)
+    listed = subprocess.run(["pgrep", "-P", parent], capture_output=True, text=True, check=True)
+    return int(listed.stdout)
 
 
 def test_a_stalled_decoder_is_abandoned_and_a_live_source_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge_agent.pixels.capture.FIRST_BACKOFF_S", 0.1)
-    capture = Capture(Order(source=str(film(tmp_path / "a.avi", 2000)), live=False), stall_s=0.5)
+    keeper = Keeper(Order(source=str(film(tmp_path / "a.avi", 2000)), live=False))
+    capture = Capture(keeper, stall_s=0.5)
     frame = capture.next(5.0)
     assert frame is not None
-    decoder = capture._decoder
-    assert decoder is not None
-    os.kill(decoder.process.pid, signal.SIGSTOP)
+    decoder = decoder_of(keeper)
+    os.kill(decoder, signal.SIGSTOP)
     frame.lease.release()
     begin = time.monotonic()
     while capture._decoder is not None and time.monotonic() - begin < 5:
@@ -184,7 +188,7 @@ def test_a_stalled_decoder_is_abandoned_and_a_live_source_comes_back(
         if stale is not None:
             stale.lease.release()
     assert time.monotonic() - begin < 2
-    assert decoder.process.poll() is not None
+    assert not Path(f"/proc/{decoder}").exists()
     assert capture.ended
 
 
@@ -192,18 +196,16 @@ def test_a_killed_decoder_of_a_live_source_is_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge_agent.pixels.capture.FIRST_BACKOFF_S", 0.1)
-    path = film(tmp_path / "a.avi", frames=30)
-    monkeypatch.setattr(
-        "edge_agent.pixels.capture.command",
-        lambda _, fd: command(Order(source=str(path), live=False, loop=True, slots=1), fd),
-    )
-    capture = Capture(live_order(path), stall_s=1.0)
+    # A file that stands in for a camera: opened again when it is lost.
+    order = Order(source=str(film(tmp_path / "a.avi", frames=30)), live=False, loop=True, slots=1)
+    keeper = Keeper(order)
+    keeper.order = dataclasses.replace(order, live=True)
+    capture = Capture(keeper, stall_s=1.0)
     seen_after = 0
     first = capture.next(5.0)
     assert first is not None
     first.lease.release()
-    assert capture._decoder is not None
-    capture._decoder.process.kill()
+    os.kill(decoder_of(keeper), signal.SIGKILL)
     begin = time.monotonic()
     while not seen_after and time.monotonic() - begin < 10:
         frame = capture.next(0.2)
@@ -212,6 +214,7 @@ def test_a_killed_decoder_of_a_live_source_is_started_again(
             capture.give_back(frame)
             seen_after += capture.reconnects > 0
     capture.close()
+    keeper.close()
     assert capture.reconnects >= 1
     assert seen_after == 1
 

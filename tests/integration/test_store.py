@@ -16,7 +16,8 @@ from aggregator.store.database import Database, DatabaseError, Incoming
 from aggregator.store.schema import metadata
 from deploy.local.processes import free_port
 from edge_agent.wire import codec
-from edge_agent.wire.messages import Directed, Record
+from edge_agent.wire.messages import Directed
+from tests.records import NO_SIGNATURE, a_record
 
 WINDOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 
@@ -68,12 +69,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def incoming(index: int, forward: int = 15) -> Incoming:
-    record = Record(
-        device="bus-1", scope="main", window=WINDOW + index * timedelta(minutes=15),
-        window_min=15, status="ok", passages=Directed(forward=forward, backward=10),
-        config="0" * 16,
+    record = a_record(
+        window=WINDOW + index * timedelta(minutes=15),
+        status="ok", passages=Directed(forward=forward, backward=10),
     )  # fmt: skip
-    sealed = codec.seal(record, lambda _: bytes(64))
+    sealed = codec.seal(record, lambda _: NO_SIGNATURE)
     return Incoming(Accepted(record, codec.digest(sealed)), sealed)
 
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.core.release import Release, ReleaseSettings, ServiceHours
+from edge_agent.core.release import Release, Speaker
+from edge_agent.core.tally import LineTally
 from edge_agent.core.windows import ClosedWindow
 from edge_agent.io.ledger import Ledger
 from edge_agent.io.spool import Spool
 from edge_agent.wire import codec
+from tests.records import a_declaration
 
 START_S = 1_767_600_000
 LENGTH_S = 900
@@ -49,6 +51,7 @@ class City:
         name = codec.digest(sealed)
         key = (record.scope, record.window.isoformat())
         assert self.stored.setdefault(key, name) == name, "one window was said in two ways"
+        assert record.before in (None, *self.stored.values()), "a record that never came was named"
         self.bodies.append(name)
         return name
 
@@ -56,9 +59,8 @@ class City:
 def live(folder: Path, city: City, counts: list[int], power: Power, salt: int) -> None:
     """Run a device from what its disk holds until the power fails or the windows end."""
     ledger, spool = Ledger(folder / "ledger.db"), Spool(folder / "spool.db")
-    hours = ServiceHours("00:00", "24:00", "UTC")
-    release = Release(ReleaseSettings("demo-1", "0" * 16, 15, 10, hours), ["main"])
-    sign = bytes([salt]) * 64
+    release = Release(a_declaration(), Speaker("0" * 16, development=False))
+    sign = bytes([salt]) * 384
     try:
         for kept in spool.all():
             power.step()
@@ -67,20 +69,23 @@ def live(folder: Path, city: City, counts: list[int], power: Power, salt: int) -
         first = 0 if last is None else (last - START_S) // LENGTH_S + 1
         for index in range(first, len(counts)):
             at_s = START_S + index * LENGTH_S
-            passages = {("main", True): counts[index]}
-            window = ClosedWindow(at_s, LENGTH_S, LENGTH_S, 0, 6300, passages)
-            for record in release.decide(window):
-                power.step()
-                if not ledger.burn("main", at_s):
-                    continue
-                power.step()
-                sealed = codec.seal(record, lambda _: sign)
-                power.step()
-                spool.add(sealed)
-                power.step()
-                name = city.take(sealed)
-                power.step()
-                spool.remove(name)
+            tally = {"main": LineTally(forward=counts[index])}
+            window = ClosedWindow(at_s, LENGTH_S, LENGTH_S, 0, 6300, tally)
+            draft = release.decide(window)[0]
+            power.step()
+            if ledger.burn("main", at_s) != "burnt":
+                continue
+            power.step()
+            newest = spool.newest("main")
+            before = newest.digest if newest else None
+            record = draft.record(lambda _: 0, before, within_budget=True)
+            sealed = codec.seal(record, lambda _: sign)
+            power.step()
+            spool.add("main", at_s, sealed)
+            power.step()
+            name = city.take(sealed)
+            power.step()
+            spool.remove(name)
     finally:
         ledger.close()
         spool.close()
@@ -108,6 +113,7 @@ def test_a_cut_at_every_step_says_no_window_twice_and_loses_at_most_the_one_in_h
     assert len(COUNTS) - 1 <= len(city.stored) <= len(COUNTS)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 60), min_size=1, max_size=12), st.lists(st.integers(0, 30), max_size=6)
 )

@@ -1,5 +1,7 @@
 """Every mistake in a device's configuration is one line that says what to do."""
 
+import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 
 from edge_agent import config
 from edge_agent.__main__ import main
+from edge_agent.wire.declaration import Declaration
 
 GOOD: dict[str, Any] = {
     "device": "demo-1",
@@ -15,6 +18,29 @@ GOOD: dict[str, Any] = {
     "camera": {"source": "x.avi", "fps": 7},
     "lines": [{"id": "main", "start": [0.5, 0], "end": [0.5, 1]}],
 }
+
+
+MODULE = {
+    "legal_basis": "Arrêté municipal 2026-114",
+    "purpose": "Affluence au marché",
+    "contact": "dpo@ville.example",
+    "start": "2026-12-01T00:00:00Z",
+    "end": "2027-03-01T00:00:00Z",
+}
+
+
+def toml(value: Any) -> str:
+    """Write a value as TOML, tables inline."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
+
+
+def parse(fields: dict[str, Any], *, signed: bool = False) -> config.Loaded:
+    text = "\n".join(f"{key} = {toml(value)}" for key, value in fields.items())
+    return config.parse(text.encode(), "agent.toml", signed=signed)
 
 
 def line(**changes: Any) -> dict[str, Any]:
@@ -40,11 +66,33 @@ def line(**changes: Any) -> dict[str, Any]:
         ({"mqtt": {"ca": "/ca.pem"}}, "expected ca, certificate and key together, got ca"),
         ({"release": {"service": {"opens": "10:00", "closes": "09:00"}}}, "opens before closes"),
         ({"release": {"service": {"timezone": "X/Y"}}}, "such as Europe/Paris"),
+        (line(id="objections"), "that name is taken"),
+        (
+            {"lines": [*GOOD["lines"], {"id": "b", "start": [0.0, 0.5], "end": [1.0, 0.5]}]},
+            "lines main and b count the same people",
+        ),
+        (
+            {"lines": [*GOOD["lines"], {"id": "b", "start": [0.51, 0.0], "end": [0.51, 1.0]}]},
+            "move them apart",
+        ),
+        ({"modules": {"masks": MODULE}}, "off until the operator signs"),
+        ({"modules": {"faces": MODULE}}, "modules.faces"),
+        ({"modules": {"masks": {**MODULE, "why": "x"}}}, "unknown key modules.masks.why"),
+        (
+            {"modules": {"masks": {k: v for k, v in MODULE.items() if k != "end"}}},
+            "modules.masks.end is missing",
+        ),
+        ({"release": {"profile": "dp"}}, "expected release.dp with the profile dp"),
+        ({"release": {"dp": {"epsilon": 1, "day_budget": 96}}}, "and with no other"),
+        (
+            {"release": {"profile": "dp", "dp": {"epsilon": 1, "day_budget": 50}}},
+            "expected day_budget of at least 96 for 96 windows a day, got 50",
+        ),
     ],
 )
 def test_a_mistake_is_named_in_one_line(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(config.ConfigError) as refused:
-        config.parse({**GOOD, **changes}, "agent.toml")
+        parse({**GOOD, **changes})
     message = str(refused.value)
     assert said in message
     assert message.startswith("agent.toml: ")
@@ -53,13 +101,14 @@ def test_a_mistake_is_named_in_one_line(changes: dict[str, Any], said: str) -> N
 
 def test_a_missing_key_is_named() -> None:
     with pytest.raises(config.ConfigError, match="camera is missing"):
-        config.parse({k: v for k, v in GOOD.items() if k != "camera"}, "agent.toml")
+        parse({k: v for k, v in GOOD.items() if k != "camera"})
 
 
 def test_the_fingerprint_follows_the_configuration() -> None:
-    one = config.parse(GOOD, "a")
-    other = config.parse({**GOOD, "release": {"k": 11}}, "a")
-    assert one.fingerprint() == config.parse(GOOD, "b").fingerprint() != other.fingerprint()
+    one, other = (parse({**GOOD, "release": {"k": k}}).declared for k in (10, 11))
+    elsewhere = parse({**GOOD, "camera": {"source": "rtsp://admin:secret@10.0.0.7/"}}).declared
+    assert one.fingerprint() == elsewhere.fingerprint() != other.fingerprint()
+    assert b"secret" not in elsewhere.canonical()
 
 
 @pytest.mark.parametrize("content", [None, b"= 3", b"\xff\xfe", b"device = 'demo-1'"])
@@ -82,3 +131,71 @@ def test_a_key_is_made_once_and_read_by_its_owner_alone(
     assert path.stat().st_mode & 0o777 == 0o600
     assert main(["keygen", "--out", str(path)]) == 2
     assert "a key is there already" in capsys.readouterr().err
+
+
+def test_a_signed_configuration_turns_a_module_on_for_its_time_and_no_longer() -> None:
+    declared = parse({**GOOD, "modules": {"masks": MODULE}}, signed=True).declared
+    begin, end = (datetime.fromisoformat(MODULE[key]) for key in ("start", "end"))
+    quarter = timedelta(minutes=15)
+    assert declared.allows("masks", begin, begin + quarter)
+    assert declared.allows("masks", end - quarter, end)
+    assert not declared.allows("masks", begin - quarter / 2, begin + quarter / 2)
+    assert not declared.allows("masks", end - quarter / 2, end + quarter / 2)
+    assert not declared.allows("occupancy", begin, begin + quarter)
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Path:
+    """Return a configuration that its operator has signed, the public key beside it."""
+    path = tmp_path / "agent.toml"
+    fields = {**GOOD, "number": 1, "modules": {"masks": MODULE}}
+    path.write_text("\n".join(f"{key} = {toml(value)}" for key, value in fields.items()))
+    assert main(["keygen", "--operator", "--out", str(tmp_path / "operator.pem")]) == 0
+    assert main(["sign", "--config", str(path), "--key", str(tmp_path / "operator.pem")]) == 0
+    return path
+
+
+def test_what_the_operator_signed_is_declared(
+    signed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["declare", "--config", str(signed)]) == 0
+    told = capsys.readouterr()
+    declared = Declaration.model_validate_json(told.out)
+    assert declared.signed
+    assert [module.name for module in declared.modules] == ["masks"]
+    assert declared.fingerprint() in told.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("agent.toml", b"# changed\n", "not the signature of agent.toml"),
+        ("agent.toml.sig", b"00" * 64, "not the signature of agent.toml"),
+        ("agent.toml.sig", b"garbage", "not the signature of agent.toml"),
+        ("operator.pub.pem", b"garbage", "expected an operator's public key"),
+        ("operator.pub.pem", None, "no operator's public key"),
+        ("agent.toml.sig", None, "off until the operator signs"),
+    ],
+)
+def test_a_configuration_changed_after_signing_is_refused(
+    signed: Path, name: str, content: bytes | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = signed.with_name(name)
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes((signed.read_bytes() if name == "agent.toml" else b"") + content)
+    assert main(["declare", "--config", str(signed)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert said in line
+
+
+def test_another_operator_s_signature_is_refused(
+    signed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = signed.with_name("other.pem")
+    assert main(["keygen", "--operator", "--out", str(other)]) == 0
+    assert main(["sign", "--config", str(signed), "--key", str(other)]) == 0
+    assert main(["declare", "--config", str(signed)]) == 2
+    assert "not the signature" in capsys.readouterr().err

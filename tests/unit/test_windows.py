@@ -2,6 +2,7 @@
 
 from edge_agent.core.counting import Passage
 from edge_agent.core.observation import Observation
+from edge_agent.core.tally import LineTally
 from edge_agent.core.windows import ClosedWindow, Windows
 
 START_S = 1_800_000_000
@@ -27,9 +28,9 @@ def test_a_passage_at_the_boundary_belongs_to_the_next_window() -> None:
     windows = Windows(15)
     feed(windows, 0, 900)
     (closed,) = windows.observe(look(900), [Passage("l", True, START_S + 900, 1)])
-    assert closed.passages == {}
+    assert closed.lines == {}
     (following,) = feed(windows, 901, 1801)
-    assert following.passages == {("l", True): 1}
+    assert following.lines == {"l": LineTally(forward=1)}
 
 
 def test_unseen_observations_close_windows_but_observe_nothing() -> None:
@@ -56,5 +57,5 @@ def test_a_step_back_of_the_clock_counts_nothing_twice() -> None:
     assert windows.observe(look(100), [Passage("l", True, START_S + 100, 1)]) == ()
     assert windows.dropped == 1
     (closed,) = feed(windows, 500, 901)
-    assert closed.passages == {}
+    assert closed.lines == {}
     assert closed.observed_s == 900
