@@ -153,7 +153,8 @@ _NEVER = {
     "splice": (275, 76), "tee": (276, 77), "sendfile": (40, 71), "copy_file_range": (326, 285),
     "process_madvise": (440, 440), "pidfd_getfd": (438, 438), "syslog": (103, 116),
     "setxattr": (188, 5), "lsetxattr": (189, 6),
-    "fsetxattr": (190, 7), "setxattrat": (463, 463), "listen": (50, 201), "mknod": (133, -1), "mknodat": (259, 33),
+    "fsetxattr": (190, 7), "setxattrat": (463, 463), "listen": (50, 201),
+    "mknod": (133, -1), "mknodat": (259, 33),
 }  # fmt: skip
 _START_PROGRAMS = {
     "execve": (59, 221), "execveat": (322, 281), "fork": (57, -1), "vfork": (58, -1),

@@ -19,18 +19,17 @@ import struct
 import sys
 import time
 from enum import IntEnum
-from typing import Any
 
 import cv2
-import numpy as np
 
 from edge_agent import sandbox
+from edge_agent.pixels.feeds import Feed, FeedError, JpegFile, OpenCvFeed, is_jpeg_file
 from edge_agent.pixels.frames import Ring
+from edge_agent.pixels.intra import V4l2Camera
 from edge_agent.pixels.keeper import Order
 
 MESSAGE = struct.Struct("<BBqqIId")
 """Kind, slot, captured (monotonic ns), index, width, height, frames a second."""
-OPEN_WITHIN_MS = 10_000
 
 
 class Kind(IntEnum):
@@ -42,24 +41,17 @@ class Kind(IntEnum):
     FAILED = 4
 
 
-def _open(order: Order) -> Any:
-    if order.source.startswith(("rtsp://", "rtsps://")):
-        options = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
-        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = options
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_WITHIN_MS]
-        return cv2.VideoCapture(order.source, cv2.CAP_FFMPEG, timeouts)
-    if not order.live:
-        return cv2.VideoCapture(order.source)
-    capture = cv2.VideoCapture(order.source, cv2.CAP_V4L2)
-    for prop, value in (
-        (cv2.CAP_PROP_FRAME_WIDTH, order.width),
-        (cv2.CAP_PROP_FRAME_HEIGHT, order.height),
-        (cv2.CAP_PROP_FPS, order.fps),
-        (cv2.CAP_PROP_BUFFERSIZE, 1),
-    ):
-        if value is not None:
-            capture.set(prop, value)
-    return capture
+def open_feed(order: Order) -> Feed:
+    """Open a source with what suits it.
+
+    Raises:
+        FeedError: it shows no picture.
+    """
+    if order.source.startswith("/dev/"):
+        return V4l2Camera(order)
+    if is_jpeg_file(order.source):
+        return JpegFile(order)
+    return OpenCvFeed(order)
 
 
 class Decoder:
@@ -74,42 +66,42 @@ class Decoder:
 
     def run(self) -> None:
         """Open the source, then hand frames over until it ends or vision goes."""
-        capture = _open(self._order)
-        grabbed = capture.isOpened() and capture.grab()
-        more, first = capture.retrieve() if grabbed else (False, None)
-        if not more or first is None or first.ndim != 3:
+        try:
+            feed = open_feed(self._order)
+        except FeedError:
             self._send(Kind.FAILED)
             return
-        height, width = first.shape[:2]
-        first.fill(0)
+        height, width = feed.size
         descriptor = os.memfd_create("frames", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, self._order.slots * height * width * 3)
         ring = Ring(descriptor, self._order.slots, height, width)
-        rate = float(capture.get(cv2.CAP_PROP_FPS))
-        opened = MESSAGE.pack(Kind.OPEN, 0, 0, 0, width, height, rate)
+        opened = MESSAGE.pack(Kind.OPEN, 0, 0, 0, width, height, feed.rate_fps)
         rights = array.array("i", [descriptor])
         self._link.sendmsg([opened], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         if self._order.live:
-            self._follow(capture, ring)
+            self._follow(feed, ring)
         else:
-            self._play(ring)
+            self._play(feed, ring)
 
-    def _play(self, ring: Ring) -> None:
-        """Decode a file from its beginning, a frame for each credit."""
+    def _play(self, feed: Feed, ring: Ring) -> None:
+        """Decode a file, a frame for each credit."""
         self._begun_s = time.monotonic()
         while True:
-            capture = _open(self._order)
             started_at = self._index
             while (slot := self._credit()) is not None:
                 self._wait_for_turn()
-                if not self._read(capture, ring, slot):
+                captured_ns = feed.grab()
+                if captured_ns is None or not feed.fill(ring.slot(slot)):
                     break
+                self._send(Kind.FRAME, slot, captured_ns)
             else:
                 return
+            feed.close()
             if not self._order.loop or self._index == started_at:
                 self._send(Kind.END)
                 return
             self._unused = slot
+            feed = open_feed(self._order)
 
     def _credit(self) -> int | None:
         if self._unused is not None:
@@ -123,12 +115,11 @@ class Decoder:
             due_s = self._begun_s + self._index / self._order.pace_fps
             time.sleep(max(0.0, due_s - time.monotonic()))
 
-    def _follow(self, capture: Any, ring: Ring) -> None:
+    def _follow(self, feed: Feed, ring: Ring) -> None:
         """Grab a camera's frames as they come; decode one when there is a credit."""
         self._link.setblocking(False)
         slot: int | None = None
-        while capture.grab():
-            captured_ns = time.monotonic_ns()
+        while (captured_ns := feed.grab()) is not None:
             if slot is None:
                 try:
                     credit = self._link.recv(1)
@@ -137,34 +128,12 @@ class Decoder:
                 if not credit:
                     return
                 slot = credit[0]
-            if self._take(capture.retrieve(ring.slot(slot)), ring, slot):
-                self._send(Kind.FRAME, slot, captured_ns)
-                slot = None
-            else:
+            if not feed.fill(ring.slot(slot)):
                 break
+            self._send(Kind.FRAME, slot, captured_ns)
+            slot = None
+        feed.close()
         self._send(Kind.END)
-
-    def _read(self, capture: Any, ring: Ring, slot: int) -> bool:
-        begin_ns = time.monotonic_ns()
-        if not self._take(capture.read(ring.slot(slot)), ring, slot):
-            return False
-        self._send(Kind.FRAME, slot, begin_ns)
-        return True
-
-    @staticmethod
-    def _take(read: tuple[bool, Any], ring: Ring, slot: int) -> bool:
-        """Make sure that the frame is in its slot and nowhere else that we hold."""
-        more, frame = read
-        if not more:
-            return False
-        target = ring.slot(slot)
-        if frame.shape != target.shape:
-            frame.fill(0)
-            return False
-        if not np.shares_memory(frame, target):
-            np.copyto(target, frame)
-            frame.fill(0)
-        return True
 
     def _send(self, kind: Kind, slot: int = 0, captured_ns: int = 0) -> None:
         self._link.setblocking(True)

@@ -52,9 +52,9 @@ class Arena:
         carved: NDArray[Any] = self._bytes[start : start + size].view(dtype).reshape(shape)
         return carved
 
-    def zeroise(self) -> None:
-        """Overwrite everything with zeros."""
-        ctypes.memset(self._bytes.ctypes.data, 0, self._bytes.nbytes)
+    def zeroise(self, size: int | None = None) -> None:
+        """Overwrite everything, or the first bytes of it, with zeros."""
+        ctypes.memset(self._bytes.ctypes.data, 0, self._bytes.nbytes if size is None else size)
 
     def is_zero(self) -> bool:
         """Return whether nothing but zeros is left."""
