@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help setup demo test check bench models lock clean
+.PHONY: help setup demo test check forensics attacks bench sbom models lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -19,6 +19,9 @@ test: setup ## Install what the tests need and run all of them
 
 check: setup ## Only the quick part of `make test`: format, lint, types, walls
 	@deploy/local/test.sh --check
+
+forensics: setup ## Scan the agent's memory for a frame, 100 ms after its capture (needs root)
+	@deploy/local/forensics.sh $(ARGS)
 
 bench: setup ## Compare with peers: counts, time per frame, latency
 	@deploy/local/bench.sh $(ARGS)

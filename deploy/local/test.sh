@@ -13,15 +13,15 @@ $bin/mypy
 
 echo "== servers"
 . deploy/local/apt.sh
-need mosquitto postgresql chromium procps \
+need mosquitto postgresql chromium procps gdb \
   python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 deploy/local/tflite.sh
 
 echo "== tests"
-# Side by side; but what measures time on recordings runs alone.
-$bin/pytest -q -n 2 --dist worksteal -m "not data" "$@"
-$bin/pytest -q -m data "$@"
+# Side by side; but what measures time, on recordings or after a frame, runs alone.
+$bin/pytest -q -n 2 --dist worksteal -m "not data and not forensics" "$@"
+$bin/pytest -q -m "data or forensics" "$@"
 if [ -d .venv-tflite ]; then
   .venv-tflite/bin/python -m pytest -q tests/contract/test_runtimes.py
 fi

@@ -67,10 +67,12 @@ class OpenCvFeed:
         if order.source.startswith(("rtsp://", "rtsps://")):
             options = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
             os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = options
-            timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_WITHIN_MS]
-            self._capture = cv2.VideoCapture(order.source, cv2.CAP_FFMPEG, timeouts)
+            within = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_WITHIN_MS]
         else:
-            self._capture = cv2.VideoCapture(order.source)
+            within = []
+        # One thread: each further one would keep a frame more.
+        settings = [cv2.CAP_PROP_N_THREADS, 1, *within]
+        self._capture = cv2.VideoCapture(order.source, cv2.CAP_FFMPEG, settings)
         self.rate_fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         grabbed = self._capture.isOpened() and self._capture.grab()
         more, first = self._capture.retrieve() if grabbed else (False, None)

@@ -130,10 +130,8 @@ class V4l2Camera:
             *_, offset, length, _, _ = _BUFFER.unpack(told)
             mapping = memory(self._descriptor, length, offset & 0xFFFFFFFF)
             data: NDArray[np.uint8] = np.frombuffer(mapping, np.uint8)
-            try:
+            with contextlib.suppress(OSError):  # memory of a device is in no dump anyway
                 harden(mapping, data.ctypes.data)
-            except OSError:  # memory of a device is in no dump anyway
-                pass
             self._buffers.append((mapping, data))
             self._control(self._descriptor, QBUF, self._buffer(index))
         self._control(self._descriptor, STREAMON, bytearray(struct.pack("<I", _CAPTURE)))

@@ -1,0 +1,103 @@
+"""Looks for fingerprints in the memory of another process, and in files, from outside."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+LENGTH = 32
+"""Bytes in a fingerprint: long enough that none occurs by chance."""
+_CHUNK = 1 << 24
+_TABLE_BITS = 20
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Fingerprints:
+    """Pieces of a marked frame, each with the name of the form in which it would be found."""
+
+    def __init__(self, pieces: Mapping[bytes, str]) -> None:
+        self._pieces = dict(pieces)
+        keys = np.array([int.from_bytes(p[:8], "little") for p in self._pieces], np.uint64)
+        self._table = np.zeros(1 << _TABLE_BITS, bool)
+        self._table[self._slot(keys)] = True
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    @staticmethod
+    def _slot(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        return (keys * _MIX) >> np.uint64(64 - _TABLE_BITS)
+
+    def find(self, blocks: Iterable[bytes]) -> Counter[str]:
+        """Return how often pieces of each form occur in blocks that follow one another."""
+        found: Counter[str] = Counter()
+        rest = b""
+        for block in blocks:
+            data = rest + block
+            found += self._in(data)
+            rest = data[-(LENGTH - 1) :]
+        return found
+
+    def _in(self, data: bytes) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for shift in range(8):
+            count = (len(data) - shift) // 8
+            if count < LENGTH // 8:
+                continue
+            words = np.frombuffer(data, np.uint64, count, shift)
+            for hit in np.flatnonzero(self._table[self._slot(words)]):
+                at = shift + 8 * int(hit)
+                form = self._pieces.get(data[at : at + LENGTH])
+                if form is not None:
+                    found[form] += 1
+        return found
+
+
+def pieces(data: bytes, form: str, most: int = 400) -> dict[bytes, str]:
+    """Return pieces spread over some data, those alone that are rich enough to be its own."""
+    step = max(LENGTH, len(data) // most)
+    chosen = (data[at : at + LENGTH] for at in range(0, len(data) - LENGTH, step))
+    return {piece: form for piece in chosen if len(set(piece)) >= 7}
+
+
+def memory(process: int) -> Iterator[bytes]:
+    """Yield all that a process can read of its own memory. Takes root: the agent forbids it else.
+
+    Mappings without a name boundary between them may be joined; that can only find more.
+    """
+    own = Path(f"/proc/{process}")
+    with (own / "maps").open() as maps, (own / "mem").open("rb", 0) as mem:
+        for line in maps:
+            mapped = re.match(r"([0-9a-f]+)-([0-9a-f]+) r\S+ \S+ \S+ \S+ *(.*)", line)
+            if not mapped or mapped[3].startswith(("[v", "/dev/dri")):
+                continue
+            begin, end = int(mapped[1], 16), int(mapped[2], 16)
+            for at in range(begin, end, _CHUNK):
+                try:
+                    mem.seek(at)
+                    yield mem.read(min(_CHUNK, end - at))
+                except (OSError, ValueError, OverflowError):
+                    break
+
+
+def file(path: Path) -> Iterator[bytes]:
+    """Yield a file's content."""
+    with path.open("rb") as opened:
+        while block := opened.read(_CHUNK):
+            yield block
+
+
+def files(folder: Path, since_s: float) -> Iterator[Path]:
+    """Yield the regular files below a folder that changed since an instant."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = Path(root, name)
+            try:
+                if path.is_file() and not path.is_symlink() and path.stat().st_mtime >= since_s:
+                    yield path
+            except OSError:
+                continue

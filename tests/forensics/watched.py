@@ -1,0 +1,39 @@
+"""The pixel wall on a film, watched: says when each frame was captured. Started by a test.
+
+Arguments: the film, frames a second, the runtime, `scrubbed` or `unscrubbed`, and after which
+frame to stop. It prints `INDEX CAPTURED_NS` once a frame's observation is out, and goes on.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from edge_agent import config
+from edge_agent.pixels.capture import Frame
+from edge_agent.pixels.source import Source, open_source
+
+film, fps, runtime, mode, last = sys.argv[1:]
+told: list[int] = []
+look = Source._observe
+
+
+def observed(source: Source, frame: Frame):  # type: ignore[no-untyped-def]
+    told.append(frame.captured_ns)
+    return look(source, frame)
+
+
+Source._observe = observed  # type: ignore[method-assign]
+if mode == "unscrubbed":
+    Source._scrub = lambda _: None  # type: ignore[method-assign, misc]
+camera = config.Camera(source=film, fps=float(fps))
+detector = config.Detector.model_validate({"runtime": runtime, "threads": 1})
+with open_source(camera, config.Replay(pace="real"), detector) as source:
+    print("keeper", source._keeper._process.pid, flush=True)
+    for index, _ in enumerate(source):
+        print(index, told[-1], flush=True)
+        if index == int(last):
+            # As if the camera had gone quiet: nothing comes any more that would overwrite.
+            while not Path(film).with_suffix(".done").exists():
+                source._scrub()
+                time.sleep(0.01)
+            break
