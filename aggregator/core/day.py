@@ -23,6 +23,7 @@ class Stored:
         covers: windows that an `ok` record speaks of, this one the last.
         forward, backward: by direction, or None where only `total` was said.
         total: both directions together, or None.
+        development: the device's surroundings were not safe, and it says so.
     """
 
     window_s: int
@@ -32,6 +33,7 @@ class Stored:
     forward: int | None
     backward: int | None
     total: int | None
+    development: bool = False
 
     @property
     def passages(self) -> int:

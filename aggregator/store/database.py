@@ -14,11 +14,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from aggregator.core.day import Stored
 from aggregator.core.verdict import Accepted, Device, Reason
 from aggregator.store import schema
+from edge_agent.wire import audit
+from edge_agent.wire.declaration import Declaration
 from edge_agent.wire.messages import OBJECTIONS, Directed, Total
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MOST_QUARANTINED = 10_000
-_UPGRADE_LOCK = 0x44495A31
+_UPGRADE_LOCK, _JOURNAL_LOCK = 0x44495A31, 0x44495A32
 
 
 class DatabaseError(RuntimeError):
@@ -129,13 +131,16 @@ class Database:
             "backward": said.backward if isinstance(said, Directed) else None,
             "total": said.total if isinstance(said, Total) else None,
             "config": record.config,
+            "profile": record.profile,
+            "build": record.build,
+            "development": record.development,
             "digest": name,
-            "sealed": message.sealed,
             "received_s": now_s,
         }
         if self._insert(connection, schema.record, row):
             line = {"device": record.device, "scope": record.scope, "label": record.scope}
             self._insert(connection, schema.scope, line)
+            self._append(connection, name, message.sealed)
             return Outcome(stored=True, fresh=True)
         known = connection.scalar(
             sa.select(schema.record.c.digest).where(
@@ -148,9 +153,22 @@ class Database:
             return Outcome(stored=True, fresh=False)
         held = connection.scalar(sa.select(sa.func.count()).select_from(schema.quarantine)) or 0
         if held < MOST_QUARANTINED:
-            aside = {key: row[key] for key in ("digest", "device", "sealed", "received_s")}
-            self._insert(connection, schema.quarantine, aside)
+            aside = {key: row[key] for key in ("digest", "device", "received_s")}
+            if self._insert(connection, schema.quarantine, aside):
+                self._append(connection, name, message.sealed)
         return Outcome(stored=False, fresh=False)
+
+    def _append(self, connection: sa.Connection, name: str, sealed: bytes) -> None:
+        """Write a record to the end of the journal; a record that was set aside is there too."""
+        table = schema.journal
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_JOURNAL_LOCK)))
+        last = connection.execute(
+            sa.select(table.c.n, table.c.chain).order_by(table.c.n.desc()).limit(1)
+        ).first()
+        n, chain = (0, audit.START) if last is None else last
+        row = {"n": n + 1, "digest": name, "chain": audit.link(chain, sealed), "sealed": sealed}
+        connection.execute(sa.insert(table).values(row))
 
     def _insert(self, connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
         make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
@@ -212,6 +230,55 @@ class Database:
         with self._engine.connect() as connection:
             return list(connection.execute(sa.select(schema.device).order_by(schema.device.c.id)))
 
+    def declare(self, declared: Declaration, now_s: int) -> bool:
+        """Keep what an operator declares of a device; return False where there is no such device.
+
+        What was declared once is kept for ever: old records are held to it.
+        """
+        row = {
+            "device": declared.device, "fingerprint": declared.fingerprint(),
+            "body": declared.canonical().decode(), "added_s": now_s,
+        }  # fmt: skip
+        with self._engine.begin() as connection:
+            known = sa.select(schema.device.c.id).where(schema.device.c.id == declared.device)
+            if connection.scalar(known) is None:
+                return False
+            self._insert(connection, schema.declaration, row)
+        return True
+
+    # -- the journal
+
+    def journal(self) -> Iterator[str]:
+        """Yield the journal, a line at a time, as `edge_agent.wire.audit` describes it.
+
+        It is read in pages, so that a reader who is slow holds no transaction open.
+        """
+        device, declaration, table = schema.device, schema.declaration, schema.journal
+        with self._engine.connect() as connection:
+            keys = {r.id: bytes(r.public_key) for r in connection.execute(sa.select(device))}
+            bodies = connection.scalars(
+                sa.select(declaration.c.body).order_by(declaration.c.added_s, declaration.c.device)
+            ).all()
+        yield audit.head_line(keys, bodies)
+        n = 0
+        while True:
+            query = sa.select(table).where(table.c.n > n).order_by(table.c.n).limit(1000)
+            with self._engine.connect() as connection:
+                rows = connection.execute(query).fetchall()
+            if not rows:
+                return
+            for row in rows:
+                yield audit.entry_line(row.n, row.chain, bytes(row.sealed))
+            n = rows[-1].n
+
+    def journal_end(self) -> tuple[int, str]:
+        """Return the number and the chain value of the newest entry; 0 and the start for none."""
+        table = schema.journal
+        query = sa.select(table.c.n, table.c.chain).order_by(table.c.n.desc()).limit(1)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return (0, audit.START) if row is None else (row.n, row.chain)
+
     # -- pages
 
     def lines(self) -> list[Line]:
@@ -232,7 +299,7 @@ class Database:
         query = (
             sa.select(
                 table.c.window_s, table.c.window_min, table.c.status, table.c.covers,
-                table.c.forward, table.c.backward, table.c.total,
+                table.c.forward, table.c.backward, table.c.total, table.c.development,
             )
             .where(table.c.device == line.device, table.c.scope == line.scope)
             .where(table.c.window_s >= start_s, table.c.window_s < end_s)
@@ -253,7 +320,7 @@ class Database:
     def records_after(self, row_id: int, limit: int) -> Iterator[dict[str, Any]]:
         """Yield stored records in the order of their arrival."""
         table, device = schema.record, schema.device
-        columns = [c for c in table.c if c.name not in ("sealed", "received_s")]
+        columns = [c for c in table.c if c.name != "received_s"]
         query = (
             sa.select(*columns, device.c.site)
             .join(device, device.c.id == table.c.device)

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -10,6 +11,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
 )
 
@@ -51,7 +53,9 @@ record = Table(
     Column("total", Integer),
     Column("config", String(16), nullable=False),
     Column("digest", String(64), nullable=False, unique=True),
-    Column("sealed", LargeBinary, nullable=False),
+    Column("profile", String(8), nullable=False),
+    Column("build", String(16), nullable=False),
+    Column("development", Boolean, nullable=False),
     Column("received_s", BigInteger, nullable=False),
     UniqueConstraint("device", "scope", "window_s", name="one_record_per_window"),
     Index("record_by_window", "window_s"),
@@ -62,8 +66,25 @@ quarantine = Table(
     metadata,
     Column("digest", String(64), primary_key=True),
     Column("device", String(32), ForeignKey("device.id"), nullable=False),
-    Column("sealed", LargeBinary, nullable=False),
     Column("received_s", BigInteger, nullable=False),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("n", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("chain", String(64), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+declaration = Table(
+    "declaration",
+    metadata,
+    Column("device", String(32), ForeignKey("device.id"), primary_key=True),
+    Column("fingerprint", String(16), primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("added_s", BigInteger, nullable=False),
 )
 
 refusal = Table(

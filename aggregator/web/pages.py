@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -47,6 +47,7 @@ class Panel:
     line: Line
     sum: Sum
     chart: chart.Chart
+    development: bool
     rows: tuple[Row, ...]
 
 
@@ -88,13 +89,17 @@ class Pages:
             after=chosen + timedelta(days=1),
             panels=panels,
             newest=newest_at,
+            journal=self._database.journal_end(),
             frame=chart,
         )
 
     def problem(self, text: str, language: Language) -> str:
         """Return a page that says what is wrong with a request."""
         return self._templates.get_template("problem.html").render(
-            said=words(language), language=language, text=text
+            said=words(language),
+            language=language,
+            text=text,
+            journal=self._database.journal_end(),
         )
 
     def _clock(self, at_s: int, form: str = "%H:%M") -> str:
@@ -119,6 +124,7 @@ class Pages:
         return Panel(
             line=line,
             sum=total(past, window_min),
+            development=any(record.development for record in records),
             chart=chart.draw(found, titles, marks, bounds_s),
             rows=tuple(
                 row for row, block in zip(rows, found, strict=True) if block.look != "missing"
@@ -174,6 +180,12 @@ def build(
             at = datetime.fromtimestamp(record.pop("window_s"), UTC)
             record["window"] = at.strftime("%Y-%m-%dT%H:%MZ")
         return {"records": found}
+
+    @app.get("/journal.jsonl", summary="All that ever left a device, to be checked by anybody")
+    def journal() -> StreamingResponse:
+        lines = (f"{line}\n" for line in database.journal())
+        name = {"Content-Disposition": 'attachment; filename="journal.jsonl"'}
+        return StreamingResponse(lines, media_type="application/jsonl", headers=name)
 
     @app.get("/healthz", summary="Whether the process lives")
     def healthz() -> dict[str, str]:

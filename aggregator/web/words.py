@@ -47,6 +47,18 @@ WORDS: dict[str, dict[Language, str]] = {
         "fr": "Aucune ligne de comptage pour l'instant. Enregistrez un appareil :",
         "en": "No counting line yet. Register a device:",
     },
+    "development": {
+        "fr": "Appareil de développement : les images pourraient quitter sa mémoire.",
+        "en": "A development device: pictures could leave its memory.",
+    },
+    "journal": {
+        "fr": "Télécharger le journal de tout ce qui a quitté les appareils",
+        "en": "Download the journal of all that ever left the devices",
+    },
+    "journal_end": {
+        "fr": "· {n} entrées, la chaîne finit par",
+        "en": "· {n} entries, the chain ends with",
+    },
     "honest": {
         "fr": "Les nombres sont arrondis à 5 et ne parlent jamais de moins de dix passages. "
         "« Retenu » comprend aussi zéro. Une même personne qui passe deux fois compte deux fois.",

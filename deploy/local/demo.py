@@ -130,16 +130,19 @@ class Demo:
         self._say(f"broker: {name} on 127.0.0.1:{self._broker_port}")
         key = self._folder / "device.pem"
         public = self._run("dizaine-agent", "keygen", "--out", str(key))
+        agent_toml = self._write_agent_config(key)
+        declared = self._folder / "declaration.json"
+        declared.write_text(self._run("dizaine-agent", "declare", "--config", str(agent_toml)))
         self._run(
             "dizaine-aggregator", "devices", "add", DEVICE, "--config", str(aggregator_toml),
             "--public-key", public, "--site", "Place de la Démo", "--scope", f"{SCOPE}=Passage",
+            "--declaration", str(declared),
         )  # fmt: skip
         self._spawn(
             "aggregator",
             [str(BIN / "dizaine-aggregator"), "run", "--config", str(aggregator_toml)],
             self._web_port,
         )
-        agent_toml = self._write_agent_config(key)
         agent = [str(BIN / "dizaine-agent"), "run"]
         self._spawn("agent", [*agent, "--config", str(agent_toml), "--unsafe-development"])
         self._say(f"dashboard: {self.address()}   (Ctrl-C stops everything)")

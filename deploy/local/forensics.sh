@@ -4,7 +4,6 @@ set -eu
 cd "$(dirname "$0")/../.."
 . deploy/local/apt.sh
 need mosquitto procps gdb python3-gi \
-  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
-  gstreamer1.0-plugins-ugly
+  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 deploy/local/tflite.sh
 exec .venv/bin/pytest -q -s -m forensics -W ignore::UserWarning "$@"

@@ -37,6 +37,7 @@ from edge_agent.wire.messages import (
     Record,
     Status,
     Total,
+    rounded,
 )
 
 UNOBSERVED_LIMIT_S = 5.0
@@ -51,11 +52,6 @@ LARGEST_SHARE = 0.25
 """R6: nobody makes up more than this share of what is said."""
 FARTHEST_CM = 500.0
 """R7: a distance counts as this at most."""
-
-
-def rounded(count: int) -> int:
-    """Return a count rounded to the nearest multiple of 5, halves up, never below 10 (R3)."""
-    return max(K_FLOOR, ROUND_TO * ((2 * count + ROUND_TO) // (2 * ROUND_TO)))
 
 
 def say_passages(forward: int, backward: int, k: int) -> Directed | Total | None:

@@ -59,6 +59,11 @@ Count = Annotated[int, Field(ge=K_FLOOR, multiple_of=ROUND_TO, le=1_000_000)]
 """A published number of passages: at least k, rounded (release rules R2 and R3)."""
 
 
+def rounded(count: int) -> int:
+    """Return a count rounded to the nearest multiple of 5, halves up, never below 10 (R3)."""
+    return max(K_FLOOR, ROUND_TO * ((2 * count + ROUND_TO) // (2 * ROUND_TO)))
+
+
 def _on_the_minute(at: datetime) -> datetime:
     if at.utcoffset() != timedelta(0):
         raise ValueError(f"expected an instant in UTC such as {EXAMPLE_WINDOW_TEXT}, got {at}")

@@ -14,7 +14,7 @@ out, width, height, options = sys.argv[1:]
 Gst.init(None)
 pipeline = Gst.parse_launch(
     f"fdsrc fd=0 ! rawvideoparse format=i420 width={width} height={height} framerate=10/1"
-    f" ! x264enc pass=quant quantizer=0 {options} ! h264parse ! matroskamux"
+    f" ! x264enc pass=quant quantizer=0 {options} ! matroskamux"
     f" ! filesink location={out}"
 )
 pipeline.set_state(Gst.State.PLAYING)

@@ -14,7 +14,6 @@ from edge_agent.core.release import (
     LONGEST_STAY_S,
     Release,
     Speaker,
-    rounded,
     say_distance,
     say_masks,
     say_occupancy,
@@ -31,6 +30,7 @@ from edge_agent.wire.messages import (
     Masks,
     Record,
     Total,
+    rounded,
 )
 from tests.records import NO_SIGNATURE, a_declaration, a_private_declaration
 
