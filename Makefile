@@ -23,6 +23,9 @@ check: setup ## Only the quick part of `make test`: format, lint, types, walls
 forensics: setup ## Scan the agent's memory for a frame, 100 ms after its capture (needs root)
 	@deploy/local/forensics.sh $(ARGS)
 
+attacks: setup ## Attack what is released; print what each attacker gains, naively and here
+	@.venv/bin/pytest -q -s -m attacks tests/attacks $(ARGS)
+
 bench: setup ## Compare with peers: counts, time per frame, latency
 	@deploy/local/bench.sh $(ARGS)
 
