@@ -6,13 +6,16 @@ find out what spoke. A production build carries its manifest, and refuses to run
 
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 MANIFEST = PACKAGE / "BUILD.json"
-"""Written when a production build is made (deploy/build); a checkout has none."""
+"""Written when a production build is made (`make build`); a checkout has none."""
+MODELS = (Path(sys.prefix, "share/dizaine/models"), PACKAGE.parent / "models" / "weights")
+"""Where an installation has its models, or a checkout."""
 LIBRARIES = (
     "ai-edge-litert", "cffi", "cryptography", "numpy", "opencv-python-headless", "paho-mqtt",
     "pydantic", "pydantic-core", "simplejpeg", "tflite-runtime",
@@ -51,6 +54,12 @@ def measure(package: Path = PACKAGE) -> Build:
     manifest = {
         f"edge_agent/{path.relative_to(package).as_posix()}": _digest(path.read_bytes())
         for path in sorted(package.rglob("*.py"))
+    }
+    manifest |= {
+        f"model/{path.parent.name}/{path.name}": _digest(path.read_bytes())
+        for place in MODELS
+        for path in sorted(place.glob("*/*"))
+        if path.suffix in (".toml", ".tflite")
     }
     manifest |= {f"library/{name}": _library(name) for name in LIBRARIES if _version(name)}
     built = package / MANIFEST.name

@@ -9,6 +9,8 @@ lock() {
     --constraint constraints.txt "$@" --output-file "$out"
 }
 lock main.lock ../pyproject.toml build.in --extra edge --extra aggregator --extra demo --extra test "$@"
+lock edge.lock ../pyproject.toml build.in --extra edge "$@"
+lock sbom.lock sbom.in "$@"
 lock tflite.lock ../pyproject.toml --extra edge-tflite --extra test "$@"
 lock peers.lock peers.in "$@"
 lock train.lock train.in "$@"
