@@ -1,7 +1,9 @@
-"""The publisher's connection to the broker (release rule R15).
+"""The publisher's connection to the broker (release rules R11 and R15).
 
 QoS 1, nothing retained, one topic a scope, a last will that is always the same. Whether a record is
 stored is told by the city's receipt alone; what the broker acknowledges means nothing here.
+Besides records, presence alone is published: there is no health message that could move with the
+crowd.
 """
 
 import logging
