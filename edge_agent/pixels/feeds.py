@@ -80,17 +80,21 @@ class OpenCvFeed:
             raise FeedError
         self.size = first.shape[:2]
         first.fill(0)
+        self._live = order.live
         self._again = not order.live
 
     def grab(self) -> int | None:
-        """Wait for the next frame; the first one is still there from opening the source."""
+        """Wait for the next frame; a file's first one is still there from opening it.
+
+        A stream's instant is when its frame came; a file's, when we began to read it.
+        """
         begin_ns = time.monotonic_ns()
         if self._again:
             self._again = False
             return begin_ns
         if not self._capture.grab():
             return None
-        return begin_ns
+        return time.monotonic_ns() if self._live else begin_ns
 
     def fill(self, slot: NDArray[np.uint8]) -> bool:
         """Decode into the slot, and make sure that the frame is nowhere else that we hold."""
