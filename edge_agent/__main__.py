@@ -203,7 +203,7 @@ def _vision(given: argparse.Namespace) -> int:
     key = keys.load(agent.key_file)
     with _data_dir(agent.data_dir):
         listener = packets.listen(agent.data_dir / SOCKET_NAME)
-    order = decoding.order(agent.camera, agent.replay, confined=not given.unsafe_development)
+    order = decoding.order(agent.camera, agent.replay, lenient=given.unsafe_development)
     keeper = decoding.Keeper(order)
     # 2.
     _confine(given, sandbox.Needs())

@@ -169,7 +169,8 @@ class Publisher:
             start = datetime.fromtimestamp(said.window_s, UTC)
             day = self._declared.service.day_of(start)
             cost = Cost(day, dp.epsilon_milli, dp.day_budget_milli)
-        outcome = self._ledger.burn(said.scope, said.window_s, cost)
+        length_s = 60 * self._declared.window_min
+        outcome = self._ledger.burn(said.scope, said.window_s, length_s, cost)
         if outcome == "refused":
             return Packet(Kind.REFUSED, said.scope, said.window_s)
         kind = Kind.BURNT if outcome == "burnt" else Kind.SPENT

@@ -47,7 +47,8 @@ class Ledger:
         try:
             self._database = connect(path)
             self._database.execute(
-                "CREATE TABLE IF NOT EXISTS burnt (scope TEXT PRIMARY KEY, window_s INTEGER) STRICT"
+                "CREATE TABLE IF NOT EXISTS burnt"
+                " (scope TEXT PRIMARY KEY, window_s INTEGER, until_s INTEGER) STRICT"
             )
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS spent (day INTEGER PRIMARY KEY, milli INTEGER) STRICT"
@@ -72,12 +73,13 @@ class Ledger:
         ).fetchone()
         return None if row is None else int(row[0])
 
-    def burn(self, scope: str, window_s: int, cost: Cost | None = None) -> Burnt:
+    def burn(self, scope: str, window_s: int, length_s: int, cost: Cost | None = None) -> Burnt:
         """Burn a window's number and, with the profile dp, what its release costs: both or neither.
 
         Returns:
-            `refused` where it, or a newer one, was burnt before; `spent` where it is burnt now but
-            the day's budget does not last for it, so that nothing may be drawn or said.
+            `refused` where it, a newer one, or one that overlaps with it was burnt before; `spent`
+            where it is burnt now but the day's budget does not last for it, so that nothing may be
+            drawn or said.
 
         Raises:
             sqlite3.OperationalError: the disk would not take it; nothing was burnt.
@@ -85,9 +87,10 @@ class Ledger:
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             changed = self._database.execute(
-                "INSERT INTO burnt VALUES (?, ?) ON CONFLICT (scope) DO UPDATE"
-                " SET window_s = excluded.window_s WHERE excluded.window_s > burnt.window_s",
-                (scope, window_s),
+                "INSERT INTO burnt VALUES (?, ?, ?) ON CONFLICT (scope) DO UPDATE"
+                " SET window_s = excluded.window_s, until_s = excluded.until_s"
+                " WHERE excluded.window_s >= burnt.until_s",
+                (scope, window_s, window_s + length_s),
             )
             if changed.rowcount != 1:
                 return "refused"

@@ -11,6 +11,7 @@ and what nobody has a credit for is never decoded: a frame handed over is always
 """
 
 import array
+import dataclasses
 import json
 import os
 import signal
@@ -26,7 +27,7 @@ from edge_agent import sandbox
 from edge_agent.pixels.feeds import Feed, FeedError, JpegFile, OpenCvFeed, is_jpeg_file
 from edge_agent.pixels.frames import Ring
 from edge_agent.pixels.intra import V4l2Camera
-from edge_agent.pixels.keeper import Order
+from edge_agent.pixels.keeper import Order, confine, needs
 
 MESSAGE = struct.Struct("<BBqqIId")
 """Kind, slot, captured (monotonic ns), index, width, height, frames a second."""
@@ -152,7 +153,9 @@ def main() -> None:
     cv2.setNumThreads(1)
     link = socket.socket(fileno=int(sys.argv[1]))
     try:
-        Decoder(Order(**json.load(sys.stdin)), link).run()
+        asked = Order(**json.load(sys.stdin))
+        confine(asked, dataclasses.replace(needs(asked.source), programs=False))
+        Decoder(asked, link).run()
     except (BrokenPipeError, ConnectionResetError):
         return
 

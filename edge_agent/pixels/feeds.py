@@ -23,7 +23,7 @@ from edge_agent.pixels.keeper import Order
 
 OPEN_WITHIN_MS = 10_000
 JPEG_SUFFIXES = (".mjpeg", ".mjpg")
-LARGEST_PACKET = 8 * 1024 * 1024
+LARGEST_PACKET = 2 * 1024 * 1024
 JPEG_BEGIN, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 

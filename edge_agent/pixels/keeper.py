@@ -53,7 +53,7 @@ class Order:
         loop: begin a file again at its end.
         pace_fps: of a file: wait so that frames come at this rate; None does not wait.
         slots: frames that may be filled at a time.
-        confined: whether decoders must be confined to what the source needs.
+        lenient: go on where the kernel cannot confine decoders to what the source needs.
     """
 
     source: str
@@ -64,16 +64,16 @@ class Order:
     loop: bool = False
     pace_fps: float | None = None
     slots: int = 2
-    confined: bool = False
+    lenient: bool = True
 
 
-def order(camera: config.Camera, replay: config.Replay, *, confined: bool = False) -> Order:
+def order(camera: config.Camera, replay: config.Replay, *, lenient: bool = True) -> Order:
     """Return what a decoder is to be asked for."""
     live = is_live(camera.source)
     pace = camera.fps if replay.pace == "real" and not live else None
     return Order(
         source=camera.source, live=live, width=camera.width, height=camera.height, fps=camera.fps,
-        loop=replay.loop, pace_fps=pace, slots=1 if live else 2, confined=confined,
+        loop=replay.loop, pace_fps=pace, slots=1 if live else 2, lenient=lenient,
     )  # fmt: skip
 
 
@@ -166,6 +166,19 @@ def needs(source: str) -> sandbox.Needs:
     return sandbox.Needs(tcp_ports=port, programs=True, sockets=True)
 
 
+def confine(asked: Order, needed: sandbox.Needs) -> None:
+    """Confine this process, if the kernel can.
+
+    Raises:
+        SandboxError: it cannot, and the order is not lenient.
+    """
+    try:
+        sandbox.confine(needed)
+    except sandbox.SandboxError:
+        if not asked.lenient:
+            raise
+
+
 def main() -> None:
     """Keep decoders until vision goes."""
     sandbox.die_with_parent(signal.SIGKILL)
@@ -173,8 +186,7 @@ def main() -> None:
     sandbox.forbid_dumps()
     link = socket.socket(fileno=int(sys.argv[1]))
     asked = Order(**json.loads(link.recv(_MOST_BYTES)))
-    if asked.confined:
-        sandbox.confine(needs(asked.source))
+    confine(asked, needs(asked.source))
     decoders = _Decoders(asked)
     try:
         while said := link.recv(1):

@@ -372,7 +372,7 @@ def test_a11_releasing_again_averages_the_noise_away(tmp_path: Path, gained: Any
     releases = 0
     for _ in range(50):  # restarts
         ledger = Ledger(tmp_path / "ledger.db")
-        releases += ledger.burn("main", MONDAY_S) == "burnt"
+        releases += ledger.burn("main", MONDAY_S, LENGTH_S) == "burnt"
         ledger.close()
     gained(
         "A11",
@@ -396,7 +396,7 @@ def test_a12_restart_clock_spool_and_a_copied_device(tmp_path: Path, gained: Any
     # 1. and 2.
     for at in (0, 1, 1, 0, 2, 1):
         ledger = Ledger(tmp_path / "ledger.db")
-        outcome = ledger.burn("main", MONDAY_S + at * LENGTH_S)
+        outcome = ledger.burn("main", MONDAY_S + at * LENGTH_S, LENGTH_S)
         ledger.close()
         extra += outcome == "burnt"
     extra -= 3
@@ -478,7 +478,7 @@ def test_a14_nothing_of_an_open_window_is_on_disk(tmp_path: Path, gained: Any) -
     for index, count in enumerate([40, 9, 0]):
         at_s = MONDAY_S + index * LENGTH_S
         record = said(release, index, LineTally(count, 0))
-        assert ledger.burn("main", at_s) == "burnt"
+        assert ledger.burn("main", at_s, LENGTH_S) == "burnt"
         spool.add("main", at_s, codec.seal(record, KEY.sign))
     # The power fails: no close.
     told = {}
@@ -491,7 +491,7 @@ def test_a14_nothing_of_an_open_window_is_on_disk(tmp_path: Path, gained: Any) -
                         codec.unseal(sealed)
     gained("A14", "an open window on a disk without power", "the count so far", "nothing")
     assert told == {
-        "burnt": {"scope", "window_s"},
+        "burnt": {"scope", "window_s", "until_s"},
         "spent": {"day", "milli"},
         "configuration": {"one", "number", "name"},
         "record": {"id", "digest", "sealed"},

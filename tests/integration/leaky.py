@@ -152,7 +152,7 @@ for name, attempt in ATTEMPTS.items():
     try:
         attempt()
     except (OSError, ValueError, cv2.error) as error:
-        outcome[name] = f"refused: {error}"
+        outcome[name] = f"refused: {type(error).__name__}"
     else:
         outcome[name] = "done"
 print(json.dumps(outcome))

@@ -15,7 +15,7 @@ folder, windows = Path(sys.argv[1]), int(sys.argv[2])
 ledger, spool = Ledger(folder / "ledger.db"), Spool(folder / "spool.db")
 last = ledger.last("main")
 for n in range(0 if last is None else last // 900 + 1, windows):
-    assert ledger.burn("main", 900 * n, Cost(1, 100, 1_000_000)) == "burnt"
+    assert ledger.burn("main", 900 * n, 900, Cost(1, 100, 1_000_000)) == "burnt"
     sys.stdout.write(f"burnt {n}\n")
     sys.stdout.flush()
     newest = spool.newest("main")

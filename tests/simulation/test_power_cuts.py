@@ -73,7 +73,7 @@ def live(folder: Path, city: City, counts: list[int], power: Power, salt: int) -
             window = ClosedWindow(at_s, LENGTH_S, LENGTH_S, 0, 6300, tally)
             draft = release.decide(window)[0]
             power.step()
-            if ledger.burn("main", at_s) != "burnt":
+            if ledger.burn("main", at_s, LENGTH_S) != "burnt":
                 continue
             power.step()
             newest = spool.newest("main")

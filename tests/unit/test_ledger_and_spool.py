@@ -21,35 +21,42 @@ def sealed(number: int) -> bytes:
 def test_a_window_is_burnt_once_and_never_an_older_one_after_it(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     assert ledger.last("main") is None
-    assert [ledger.burn("main", at) for at in (900, 900, 0, 1800, 900)] == [
+    assert [ledger.burn("main", at, 900) for at in (900, 900, 0, 1800, 900)] == [
         "burnt", "refused", "refused", "burnt", "refused",
     ]  # fmt: skip
-    assert ledger.burn("side", 0) == "burnt"
+    assert ledger.burn("side", 0, 900) == "burnt"
     assert (ledger.last("main"), ledger.last("side")) == (1800, 0)
+
+
+def test_no_window_of_another_length_overlaps_with_one_that_was_burnt(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    assert ledger.burn("main", 0, 3600) == "burnt"
+    assert [ledger.burn("main", at, 900) for at in (900, 2700)] == ["refused", "refused"]
+    assert ledger.burn("main", 3600, 900) == "burnt"
 
 
 def test_a_ledger_remembers_over_a_restart(tmp_path: Path) -> None:
     first = Ledger(tmp_path / "ledger.db")
-    first.burn("main", 900)
+    first.burn("main", 900, 900)
     first.close()
-    assert Ledger(tmp_path / "ledger.db").burn("main", 900) == "refused"
+    assert Ledger(tmp_path / "ledger.db").burn("main", 900, 900) == "refused"
 
 
 def test_the_day_s_budget_is_spent_with_the_window_and_never_beyond(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
-    outcomes = [ledger.burn("main", at, Cost(day=1, epsilon_milli=400, budget_milli=1000))
+    outcomes = [ledger.burn("main", at, 900, Cost(day=1, epsilon_milli=400, budget_milli=1000))
                 for at in (0, 900, 1800, 1800)]  # fmt: skip
     assert outcomes == ["burnt", "burnt", "spent", "refused"]
     assert ledger.spent_milli(1) == 800
-    assert ledger.burn("main", 2700, Cost(2, 400, 1000)) == "burnt"
-    assert ledger.burn("main", 3600, Cost(3, 400, 300)) == "spent"
+    assert ledger.burn("main", 2700, 900, Cost(2, 400, 1000)) == "burnt"
+    assert ledger.burn("main", 3600, 900, Cost(3, 400, 300)) == "spent"
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 500)), max_size=30))
 def test_no_order_of_releases_spends_more_than_the_budget(asked: list[tuple[int, int]]) -> None:
     ledger = Ledger(Path(":memory:"))
     for at, milli in asked:
-        ledger.burn("main", at, Cost(1, milli, 1000))
+        ledger.burn("main", at, 1, Cost(1, milli, 1000))
         assert ledger.spent_milli(1) <= 1000
 
 
@@ -72,7 +79,7 @@ def test_a_damaged_ledger_is_refused_with_what_to_do(tmp_path: Path) -> None:
 @given(st.lists(st.integers(0, 50), max_size=30))
 def test_whatever_order_windows_come_in_each_is_burnt_at_most_once(order: list[int]) -> None:
     ledger = Ledger(Path(":memory:"))
-    burnt = [at for at in order if ledger.burn("main", at) == "burnt"]
+    burnt = [at for at in order if ledger.burn("main", at, 1) == "burnt"]
     assert burnt == sorted(set(burnt))
 
 
