@@ -246,7 +246,7 @@ def _publisher(given: argparse.Namespace) -> int:
 
 def _check(given: argparse.Namespace) -> int:
     from edge_agent.io import mqtt  # noqa: PLC0415
-    from edge_agent.pixels.source import SourceError, open_source  # noqa: PLC0415
+    from edge_agent.pixels.source import SourceError, open_source, suggest_view  # noqa: PLC0415
 
     findings = surroundings.examine()
     print("\n".join(map(str, findings)))  # noqa: T201
@@ -264,6 +264,9 @@ def _check(given: argparse.Namespace) -> int:
         with open_source(agent.camera, agent.replay, agent.detector) as source:
             width, height = source.size
         print(f"camera       {width}x{height}")  # noqa: T201
+        suits = suggest_view(agent.camera, agent.replay, agent.detector)
+        if suits is not None and suits != agent.camera.view:
+            print(f'view         set camera.view = "{suits}": that sees people here')  # noqa: T201
         mqtt.probe(agent.mqtt, agent.device)
         print("broker       ok")  # noqa: T201
     except (SourceError, mqtt.MqttError) as error:

@@ -38,6 +38,9 @@ class Camera(_Section):
     """Where pictures come from."""
 
     source: str = Field(min_length=1, description="A device (/dev/video0), rtsp://… or a file.")
+    view: Literal["side", "overhead"] = Field(
+        "side", description="Overhead where it looks straight down, as at a bus door."
+    )
     width: int | None = Field(None, ge=64, le=4096, description="Asked of the camera; files: none.")
     height: int | None = Field(None, ge=64, le=4096)
     fps: float | None = Field(
@@ -161,7 +164,7 @@ class AgentConfig(_Section):
             modules=tuple(
                 Module(name=name, **dict(settings)) for name, settings in self.modules.items()
             ),
-            detector=self.detector.model,
+            detector=self.detector.model if self.camera.view == "side" else "overhead",
         )
 
 

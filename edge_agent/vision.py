@@ -36,8 +36,9 @@ class Vision:
         declared = loaded.declared
         self._delay_s = declared.delay_s
         self._live = is_live(loaded.agent.camera.source)
-        self._counter = counting.Counter(
-            [counting.Line(line.id, line.start, line.end) for line in declared.lines]
+        self._counter = counting.counter(
+            [counting.Line(line.id, line.start, line.end) for line in declared.lines],
+            loaded.agent.camera.view,
         )
         self._windows = Windows(declared.window_min)
         self._release = Release(declared, speaker)

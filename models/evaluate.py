@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from edge_agent import config
 from edge_agent.core import counting
@@ -19,6 +20,7 @@ from edge_agent.core.geometry import Point
 from edge_agent.pixels.source import Source, SourceError, open_source
 
 SHORTEST_LINE_PX = 8.0
+View = Literal["side", "overhead"]
 
 
 class EvaluationError(RuntimeError):
@@ -80,9 +82,9 @@ def _cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, whose))
 
 
-def count(source: Source, line: counting.Line) -> tuple[int, int]:
+def count(source: Source, line: counting.Line, view: View) -> tuple[int, int]:
     """Return the passages of a source over a line: (forward, backward)."""
-    counter = counting.Counter([line])
+    counter = counting.counter([line], view)
     forward = backward = 0
     show = sys.stderr.isatty()
     for index, observation in enumerate(source):
@@ -96,7 +98,9 @@ def count(source: Source, line: counting.Line) -> tuple[int, int]:
     return forward, backward
 
 
-def evaluate_counting(video: Path, fps: float | None, line: str, detector: str | None) -> Outcome:
+def evaluate_counting(
+    video: Path, fps: float | None, line: str, detector: str | None, view: View = "side"
+) -> Outcome:
     """Count a recording.
 
     Raises:
@@ -106,11 +110,11 @@ def evaluate_counting(video: Path, fps: float | None, line: str, detector: str |
     if fps is not None and not 0 < fps <= 120:
         raise EvaluationError(f"--fps: expected a rate above 0 and up to 120, got {fps:g}")
     ends = parse_line(line)
-    camera = config.Camera(source=str(video), fps=fps)
+    camera = config.Camera(source=str(video), fps=fps, view=view)
     chosen = config.Detector(model=detector) if detector else config.Detector()
     wall, cpu = time.perf_counter(), _cpu_s()
     with open_source(camera, config.Replay(pace="fast"), chosen) as source:
-        forward, backward = count(source, place_line(ends, source.size))
+        forward, backward = count(source, place_line(ends, source.size), view)
         health = source.health()
     return Outcome(
         forward=forward,
@@ -132,10 +136,11 @@ def main(argv: list[str] | None = None) -> int:
     counts.add_argument("--fps", type=float, help="rate it was shot at (default: the file's)")
     counts.add_argument("--line", required=True, metavar="AX,AY,BX,BY", help="in pixels")
     counts.add_argument("--detector", help="a folder of models/weights (default: the agent's)")
+    counts.add_argument("--view", choices=["side", "overhead"], default="side")
     counts.add_argument("--json", action="store_true", help="one line of JSON")
     given = parser.parse_args(argv)
     try:
-        outcome = evaluate_counting(given.video, given.fps, given.line, given.detector)
+        outcome = evaluate_counting(given.video, given.fps, given.line, given.detector, given.view)
     except (EvaluationError, SourceError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -17,6 +17,7 @@ The way between the two must meet the line between its ends. The margin scales w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from edge_agent.core.geometry import Point, Segment, crossing_point, stretch
 from edge_agent.core.observation import Observation
@@ -62,6 +63,16 @@ class CounterSettings:
 
     margin: float = 0.1
     end_slack: float = 0.1
+
+
+def counter(lines: Sequence[Line], view: Literal["side", "overhead"]) -> "Counter":
+    """Return a counter for a camera that looks from the side, or straight down.
+
+    From above a body's centre is seen at once and to the pixel, and people turn on the spot.
+    """
+    if view == "side":
+        return Counter(lines)
+    return Counter(lines, tracker=TrackerSettings(noise=0.03, acceleration=2.5))
 
 
 @dataclass(slots=True)
