@@ -209,6 +209,7 @@ def _vision(given: argparse.Namespace) -> int:
     _confine(given, sandbox.Needs())
     # 3.
     from edge_agent import vision  # noqa: PLC0415
+    from edge_agent.core.ground import GroundError  # noqa: PLC0415
     from edge_agent.core.release import Speaker  # noqa: PLC0415
     from edge_agent.io.outlet import Outlet  # noqa: PLC0415
     from edge_agent.pixels.source import SourceError  # noqa: PLC0415
@@ -217,7 +218,7 @@ def _vision(given: argparse.Namespace) -> int:
     try:
         outlet = Outlet(listener, key.sign)
         vision.run(loaded, speaker, outlet, keeper, time.time())  # noqa: TID251 - the clock comes in
-    except SourceError as error:
+    except (SourceError, GroundError) as error:
         _cannot_start(error)
         return WRONG_INPUT
     return 0
@@ -245,8 +246,10 @@ def _publisher(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
+    from edge_agent.core.ground import GroundError  # noqa: PLC0415
     from edge_agent.io import mqtt  # noqa: PLC0415
     from edge_agent.pixels.source import SourceError, open_source, suggest_view  # noqa: PLC0415
+    from edge_agent.vision import fitted  # noqa: PLC0415
 
     findings = surroundings.examine()
     print("\n".join(map(str, findings)))  # noqa: T201
@@ -256,6 +259,12 @@ def _check(given: argparse.Namespace) -> int:
     print(f"build        {build.fingerprint}{'' if build.production else ' (development)'}")  # noqa: T201
     signed = "signed" if declared.signed else "not signed"
     print(f"declaration  {declared.fingerprint()} ({signed}, number {declared.number})")  # noqa: T201
+    try:
+        floor = fitted(agent.ground)
+    except GroundError as error:
+        raise ConfigError(f"{given.config}: ground: {error}") from None
+    if floor:
+        print(f"ground       ±{floor.expected_error_m:.2f} m")  # noqa: T201
     for module in declared.modules:
         print(f"module       {module.name} from {module.start} to {module.end}")  # noqa: T201
     key = keys.load(agent.key_file)

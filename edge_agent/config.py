@@ -17,11 +17,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from edge_agent.wire.declaration import (
     Declaration,
     DpBudget,
+    Fraction,
     Line,
     Module,
     ModuleName,
     Reason,
     Service,
+    Zone,
 )
 from edge_agent.wire.messages import K_FLOOR, DeviceId, Profile, WindowMinutes
 
@@ -94,6 +96,33 @@ class ModuleSettings(_Section):
     end: AwareDatetime
 
 
+class Mark(_Section):
+    """A point of the floor: in the picture, as fractions, and on the floor, in metres."""
+
+    picture: tuple[Fraction, Fraction]
+    floor_m: tuple[float, float]
+
+
+class Square(_Section):
+    """A square on the floor: its corners in the picture, one after the other, and its side."""
+
+    corners: tuple[tuple[Fraction, Fraction], ...] = Field(min_length=4, max_length=4)
+    side_m: float = Field(gt=0.1, le=50)
+
+
+class Ground(_Section):
+    """Where the picture's floor is, for distances: marks, or one square."""
+
+    marks: tuple[Mark, ...] = ()
+    square: Square | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.square is None) == (not self.marks):
+            raise ValueError("expected marks, or a square, and not both")
+        return self
+
+
 class Mqtt(_Section):
     """The broker. TLS with a client certificate, or, on this machine only, none."""
 
@@ -132,11 +161,24 @@ class AgentConfig(_Section):
     replay: Replay = Replay()
     detector: Detector = Detector()
     lines: tuple[Line, ...] = Field(min_length=1, max_length=8)
+    zones: tuple[Zone, ...] = Field((), max_length=4)
+    ground: Ground | None = Field(None, description="Needed to measure distances.")
     release: Release = Release()
     modules: dict[ModuleName, ModuleSettings] = Field(
         default_factory=dict, description="Off unless named here, and this file signed."
     )
     mqtt: Mqtt = Mqtt()
+
+    @model_validator(mode="after")
+    def _modules_have_what_they_need(self) -> Self:
+        for name, needed, there in (
+            ("occupancy", "[[zones]]", bool(self.zones)),
+            ("distance", "[[zones]]", bool(self.zones)),
+            ("distance", "[ground]", self.ground is not None),
+        ):
+            if name in self.modules and not there:
+                raise ValueError(f"modules.{name}: cannot measure without {needed}; add it")
+        return self
 
     def declaration(self, *, signed: bool) -> Declaration:
         """Return the public part: what decides what may be said.
@@ -161,6 +203,7 @@ class AgentConfig(_Section):
                 day_budget_milli=round(1000 * release.dp.day_budget),
             ),
             lines=self.lines,
+            zones=self.zones,
             modules=tuple(
                 Module(name=name, **dict(settings)) for name, settings in self.modules.items()
             ),

@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from edge_agent import config
 from edge_agent.config import AgentConfig, Loaded
-from edge_agent.core import counting
+from edge_agent.core import counting, ground
 from edge_agent.core.observation import Observation
 from edge_agent.core.release import Release, Speaker
 from edge_agent.core.windows import Windows
+from edge_agent.core.zones import Zones
 from edge_agent.io.outlet import Outlet
 from edge_agent.pixels.source import Keeper, SourceError, check, is_live, open_source
 
@@ -40,7 +42,8 @@ class Vision:
             [counting.Line(line.id, line.start, line.end) for line in declared.lines],
             loaded.agent.camera.view,
         )
-        self._windows = Windows(declared.window_min)
+        self._zones = Zones(declared.zones, fitted(loaded.agent.ground))
+        self._windows = Windows(declared.window_min, self._zones.close)
         self._release = Release(declared, speaker)
         self._told_s = 0
 
@@ -53,6 +56,7 @@ class Vision:
                 due_s = time.monotonic() + (self._delay_s if self._live else 0.0)
                 for draft in self._release.decide(window):
                     self._outlet.say(draft, due_s)
+            self._zones.update(observation, self._counter.tracks)
             if not self._live:
                 self._tell_time(observation.at_s)
 
@@ -64,20 +68,33 @@ class Vision:
             log.info("event=replay at=%s", at.strftime("%Y-%m-%dT%H:%MZ"))
 
 
-def resumed(config: AgentConfig, outlet: Outlet, now_s: float) -> AgentConfig:
+def fitted(given: config.Ground | None) -> ground.Ground | None:
+    """Return the ground that a configuration defines, if it defines one.
+
+    Raises:
+        GroundError: it cannot be trusted.
+    """
+    if given is None:
+        return None
+    if given.square is not None:
+        return ground.square(given.square.corners, given.square.side_m)
+    return ground.fit([ground.Mark(mark.picture, mark.floor_m) for mark in given.marks])
+
+
+def resumed(agent: AgentConfig, outlet: Outlet, now_s: float) -> AgentConfig:
     """Return a replay's configuration so that it begins where nothing was burnt yet.
 
     It begins at `replay.start`, or now, on a whole window, and after the newest burnt one.
     """
-    length_s = 60 * config.release.window_min
-    start = config.replay.start
+    length_s = 60 * agent.release.window_min
+    start = agent.replay.start
     begin_s = start.timestamp() if start else math.floor(now_s / length_s) * length_s
-    for line in config.lines:
+    for line in agent.lines:
         last_s = outlet.last_burnt_s(line.id)
         if last_s is not None:
             begin_s = max(begin_s, last_s + length_s)
-    replay = config.replay.model_copy(update={"start": datetime.fromtimestamp(begin_s, UTC)})
-    return config.model_copy(update={"replay": replay})
+    replay = agent.replay.model_copy(update={"start": datetime.fromtimestamp(begin_s, UTC)})
+    return agent.model_copy(update={"replay": replay})
 
 
 def run(
@@ -94,10 +111,11 @@ def run(
 
     Raises:
         SourceError: the source or the detector cannot be used, or memory cannot be locked.
+        GroundError: the calibration of the floor cannot be trusted.
     """
-    config = loaded.agent
-    check(config.camera.source)
-    running = config if is_live(config.camera.source) else resumed(config, outlet, now_s)
+    agent = loaded.agent
+    check(agent.camera.source)
+    running = agent if is_live(agent.camera.source) else resumed(agent, outlet, now_s)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     with open_source(running.camera, running.replay, running.detector, keeper) as source:
@@ -105,9 +123,10 @@ def run(
             raise SourceError("memory for pictures cannot be locked: allow 32 MiB (LimitMEMLOCK=)")
         fingerprint = loaded.declared.fingerprint()
         log.info("event=started config=%s width=%d height=%d", fingerprint, *source.size)
+        looking = Vision(loaded, speaker, outlet)
         outlet.start()
         try:
-            Vision(loaded, speaker, outlet).run(source)
+            looking.run(source)
             log.info("event=source_ended")
         except _Stopped:
             log.info("event=stopping")

@@ -11,13 +11,12 @@ A decision comes in two steps, so that the window's number is burnt in between (
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from edge_agent.core import noise
 from edge_agent.core.noise import RandBelow
-from edge_agent.core.tally import LineTally, ZoneTally
+from edge_agent.core.tally import FARTHEST_CM, LONGEST_STAY_S, LineTally, ZoneTally
 from edge_agent.core.windows import ClosedWindow
 from edge_agent.wire.declaration import Declaration
 from edge_agent.wire.messages import (
@@ -46,12 +45,8 @@ LATE_LIMIT = 0.05
 """R1: with a larger share of frames dropped the measurement cannot be trusted."""
 SMALLEST_GROUP = 3
 """R5: a share is banded only where both sides are at least this."""
-LONGEST_STAY_S = 300.0
-"""R6: a stay counts for this long at most."""
 LARGEST_SHARE = 0.25
 """R6: nobody makes up more than this share of what is said."""
-FARTHEST_CM = 500.0
-"""R7: a distance counts as this at most."""
 
 
 def say_passages(forward: int, backward: int, k: int) -> Directed | Total | None:
@@ -96,11 +91,13 @@ def say_masks(masked: int, unmasked: int, unjudged: int, k: int) -> Masks | None
     )
 
 
-def say_occupancy(tally: ZoneTally, length_s: float, capacity: int, k: int) -> Occupancy | None:
+def say_occupancy(
+    tally: ZoneTally, length_s: float, capacity: int, k: int, windows: int = 1
+) -> Occupancy | None:
     """Return what may be said of stays in a zone, or None where nothing may be.
 
     1. R6: at least k contributors.
-    2. R6: each for 300 s at most, and none with more than a quarter of it all.
+    2. R6: each for 300 s of a window at most, and none with more than a quarter of it all.
     3. R6: the mean over time, rounded to 5, and a level against the capacity, taken of the rounded
        mean so that it says nothing more.
     """
@@ -108,7 +105,10 @@ def say_occupancy(tally: ZoneTally, length_s: float, capacity: int, k: int) -> O
     if tally.contributors < max(k, K_FLOOR) or tally.stayed_s <= 0:
         return None
     # 2.
-    if tally.longest_s > LONGEST_STAY_S or tally.longest_s > LARGEST_SHARE * tally.stayed_s:
+    if (
+        tally.longest_s > windows * LONGEST_STAY_S
+        or tally.longest_s > LARGEST_SHARE * tally.stayed_s
+    ):
         return None
     # 3.
     mean = ROUND_TO * math.floor(tally.stayed_s / length_s / ROUND_TO + 0.5)
@@ -245,7 +245,6 @@ class Release:
         declared: Declaration,
         speaker: Speaker,
         *,
-        zones: Sequence[tuple[str, int]] = (),
         objections: bool = False,
     ) -> None:
         """Begin with nothing held.
@@ -253,13 +252,12 @@ class Release:
         Args:
             declared: what the operator declared.
             speaker: who speaks.
-            zones: id and capacity of each zone.
             objections: whether the device sees people object, and so has a scope for it (R12).
         """
         self._declared = declared
         self._speaker = speaker
         self._lines = tuple(line.id for line in declared.lines)
-        self._capacity = dict(zones)
+        self._capacity = {zone.id: zone.capacity for zone in declared.zones}
         self._own = (OBJECTIONS,) if objections else ()
         self._held: dict[str, _Held] = {}
         self._objections = 0
@@ -337,14 +335,16 @@ class Release:
         """R2, R6, R7. The profile dp says nothing of zones: one person moves several values."""
         held = self._held[scope]
         held.windows += 1
-        held.zone += window.zones.get(scope, ZoneTally())
+        held.zone = held.zone.then(window.zones.get(scope, ZoneTally()))
         length_s = float(held.windows * window.length_s)
         allows, k = self._declared.allows, self._declared.k
         begun = end - timedelta(seconds=length_s)
         occupancy = distance = None
         if self._declared.dp is None:
             if allows("occupancy", begun, end):
-                occupancy = say_occupancy(held.zone, length_s, self._capacity[scope], k)
+                occupancy = say_occupancy(
+                    held.zone, length_s, self._capacity[scope], k, held.windows
+                )
             if allows("distance", begun, end):
                 distance = say_distance(held.zone, k)
         if occupancy is None and distance is None:

@@ -3,8 +3,13 @@
 This module does not decide what may be said of them: `release` does.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
+
+LONGEST_STAY_S = 300.0
+"""R6: of each window, a person's stay counts for this long at most."""
+FARTHEST_CM = 500.0
+"""R7: a distance counts as this at most; so does having nobody near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,11 @@ class ZoneTally:
 
     Attributes:
         contributors: people who stayed, each once, however long.
-        stayed_s: sum of their stays, each capped at `release.LONGEST_STAY_S`.
-        longest_s: the longest of them, capped.
+        stayed_s: sum of their stays, each capped at `LONGEST_STAY_S` a window.
+        longest_s: no single person's is longer; of several windows an upper bound.
         people: those with a distance to the nearest other, one median each.
         within_1m, within_2m: those of them whose distance is under that.
-        apart_cm: sum of the distances, each capped at `release.FARTHEST_CM`.
+        apart_cm: sum of the distances, each capped at `FARTHEST_CM`.
     """
 
     contributors: int = 0
@@ -62,6 +67,7 @@ class ZoneTally:
     apart_cm: float = 0.0
 
     def __add__(self, other: Self) -> "ZoneTally":
+        """Return the sums of different people in one window."""
         return ZoneTally(
             self.contributors + other.contributors,
             self.stayed_s + other.stayed_s,
@@ -71,3 +77,7 @@ class ZoneTally:
             self.within_2m + other.within_2m,
             self.apart_cm + other.apart_cm,
         )
+
+    def then(self, later: Self) -> "ZoneTally":
+        """Return the sums of this window and a later one: somebody may have been in both."""
+        return replace(self + later, longest_s=self.longest_s + later.longest_s)

@@ -6,7 +6,7 @@ window holds of people is sums (`tally`).
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -60,7 +60,9 @@ class _Open:
 class Windows:
     """The window that is open now, and the cut to the next. `observe` once for each observation."""
 
-    def __init__(self, window_min: int) -> None:
+    def __init__(self, window_min: int, sums: Callable[[], Mapping[str, ZoneTally]] = dict) -> None:
+        """Begin without a window; `sums` takes the zones' sums as a window closes."""
+        self._sums = sums
         self._length_s = 60 * window_min
         self._open: _Open | None = None
         self._last_look_s: float | None = None
@@ -123,6 +125,7 @@ class Windows:
                     late=done.late,
                     looks=done.looks,
                     lines=dict(done.lines),
+                    zones=self._sums(),
                 )
             )
             self._open = _Open(end_s)

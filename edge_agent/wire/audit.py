@@ -197,7 +197,8 @@ def offences(record: Record, declared: Declaration) -> Iterator[str]:
     end = record.window + timedelta(minutes=record.window_min)
     begin = end - record.covers * timedelta(minutes=record.window_min)
     # 1.
-    if record.scope not in (OBJECTIONS, *(line.id for line in declared.lines)):
+    known = (OBJECTIONS, *(x.id for x in declared.lines), *(x.id for x in declared.zones))
+    if record.scope not in known:
         yield f"scope {record.scope} was not declared"
     if record.window_min != declared.window_min:
         yield f"a window of {record.window_min} min, declared were {declared.window_min}"

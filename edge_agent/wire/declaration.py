@@ -7,7 +7,9 @@ This module reads no file and knows no camera, key or address: nothing here is s
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
+from itertools import combinations
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -70,6 +72,18 @@ class Line(Message):
                 f" got {100 * length:.1f} %; move its ends apart"
             )
         return self
+
+
+class Zone(Message):
+    """A part of the picture, and how many people it holds when it is full.
+
+    Attributes:
+        corners: in order, three to twelve, as fractions of the picture.
+    """
+
+    id: ScopeId
+    corners: Annotated[tuple[tuple[Fraction, Fraction], ...], Field(min_length=3, max_length=12)]
+    capacity: Annotated[int, Field(ge=1, le=10_000)]
 
 
 class Service(Message):
@@ -157,33 +171,48 @@ class Declaration(Message):
     profile: Profile
     dp: DpBudget | None
     lines: Annotated[tuple[Line, ...], Field(min_length=1, max_length=8)]
+    zones: Annotated[tuple[Zone, ...], Field(max_length=4)] = ()
     modules: tuple[Module, ...]
     detector: Annotated[str, StringConstraints(max_length=64)]
 
     @model_validator(mode="after")
-    def _holds_together(self) -> Self:
-        """R8, R14 and the modules' rules.
+    def _scopes_are_apart(self) -> Self:
+        """R8: the difference of two scopes must say nothing of a few people.
 
         1. A scope has one name; `objections` is taken.
-        2. Lines neither meet nor come near each other: the difference of two scopes says nothing.
-        3. The profile dp has a budget, and it lasts for a service day.
-        4. A module is named once, and only a signed configuration may name one.
+        2. Lines neither meet nor come near each other.
+        3. Zones do not overlap.
         """
         # 1.
-        names = [line.id for line in self.lines]
+        names = [*(line.id for line in self.lines), *(zone.id for zone in self.zones)]
         if len(set(names)) != len(names):
             raise ValueError(f"expected line ids that differ, got {', '.join(names)}")
         if OBJECTIONS in names:
             raise ValueError(f"line {OBJECTIONS}: that name is taken; choose another")
         # 2.
-        for i, one in enumerate(self.lines):
-            for other in self.lines[i + 1 :]:
-                if gap(one, other) < NEAREST_LINES:
-                    raise ValueError(
-                        f"lines {one.id} and {other.id} count the same people: expected at least"
-                        f" {100 * NEAREST_LINES:.0f} % of the picture between them; move them apart"
-                    )
+        for one, other in combinations(self.lines, 2):
+            if gap(one, other) < NEAREST_LINES:
+                raise ValueError(
+                    f"lines {one.id} and {other.id} count the same people: expected at least"
+                    f" {100 * NEAREST_LINES:.0f} % of the picture between them; move them apart"
+                )
         # 3.
+        for zone, near in combinations(self.zones, 2):
+            if meet(zone.corners, near.corners):
+                raise ValueError(
+                    f"zones {zone.id} and {near.id} overlap: their difference would speak of"
+                    " few people; move them apart"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _budget_and_modules(self) -> Self:
+        """R8 and the modules' rules.
+
+        1. The profile dp has a budget, and it lasts for a service day.
+        2. A module is named once, and only a signed configuration may name one.
+        """
+        # 1.
         if (self.dp is not None) != (self.profile == "dp"):
             raise ValueError("expected release.dp with the profile dp and with no other")
         if self.dp is not None:
@@ -194,7 +223,7 @@ class Declaration(Message):
                     f" {self.windows_a_day} windows a day, got {self.dp.day_budget_milli / 1000:g};"
                     " lengthen the windows, shorten the service, or raise it"
                 )
-        # 4.
+        # 2.
         modules = [module.name for module in self.modules]
         if len(set(modules)) != len(modules):
             raise ValueError(f"expected each module once, got {', '.join(modules)}")
@@ -239,6 +268,26 @@ def gap(one: Line, other: Line) -> float:
     if _turn(a, b, c) * _turn(a, b, d) < 0 and _turn(c, d, a) * _turn(c, d, b) < 0:
         return 0.0
     return min(_from(a, c, d), _from(b, c, d), _from(c, a, b), _from(d, a, b))
+
+
+def meet(one: Sequence[Point], other: Sequence[Point]) -> bool:
+    """Return whether two polygons share anything."""
+    sides = [list(zip(p, (*p[1:], p[0]), strict=True)) for p in (one, other)]
+    for a, b in sides[0]:
+        for c, d in sides[1]:
+            if _turn(a, b, c) * _turn(a, b, d) < 0 and _turn(c, d, a) * _turn(c, d, b) < 0:
+                return True
+    return within(one[0], other) or within(other[0], one)
+
+
+def within(point: Point, corners: Sequence[Point]) -> bool:
+    """Return whether a point lies in a polygon (even-odd rule)."""
+    x, y = point
+    inside = False
+    for (ax, ay), (bx, by) in zip(corners, (*corners[1:], corners[0]), strict=True):
+        if (ay > y) != (by > y) and x < ax + (y - ay) / (by - ay) * (bx - ax):
+            inside = not inside
+    return inside
 
 
 def _turn(a: Point, b: Point, c: Point) -> float:

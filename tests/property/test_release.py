@@ -2,7 +2,6 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,8 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.core.release import (
-    FARTHEST_CM,
-    LONGEST_STAY_S,
     Release,
     Speaker,
     say_distance,
@@ -19,10 +16,10 @@ from edge_agent.core.release import (
     say_occupancy,
     say_passages,
 )
-from edge_agent.core.tally import LineTally, ZoneTally
+from edge_agent.core.tally import FARTHEST_CM, LONGEST_STAY_S, LineTally, ZoneTally
 from edge_agent.core.windows import ClosedWindow
 from edge_agent.wire import codec
-from edge_agent.wire.declaration import Declaration, Line, Module, Service
+from edge_agent.wire.declaration import Declaration, Line, Module, Service, Zone
 from edge_agent.wire.messages import (
     MAX_CARRIED_WINDOWS,
     OBJECTIONS,
@@ -51,8 +48,11 @@ def module(name: str, start: datetime = MONDAY, end: datetime | None = None) -> 
     )  # fmt: skip
 
 
-def release(declared: Declaration | None = None, zones: Sequence[tuple[str, int]] = ()) -> Release:
-    return Release(declared or a_declaration(), SPEAKER, zones=zones, objections=True)
+def release(declared: Declaration | None = None) -> Release:
+    return Release(declared or a_declaration(), SPEAKER, objections=True)
+
+
+HALL = Zone(id="hall", corners=((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)), capacity=50)
 
 
 def window(
@@ -203,7 +203,7 @@ def test_service_hours_hold_on_the_day_the_clock_changes() -> None:
 
 def test_one_record_for_each_scope_and_window_whatever_its_status() -> None:
     lines = [Line(id=name, start=(x, 0.0), end=(x, 1.0)) for name, x in (("a", 0.3), ("b", 0.6))]
-    deciding = release(a_declaration(lines=tuple(lines)), zones=[("hall", 100)])
+    deciding = release(a_declaration(lines=tuple(lines), zones=(HALL,)))
     for closed in (window(0), window(1, observed_s=0), window(2, 50, 50)):
         assert [d.scope for d in deciding.decide(closed)] == ["a", "b", "hall", OBJECTIONS]
 
@@ -342,8 +342,8 @@ def test_the_mean_distance_is_near_the_true_one(apart: list[float]) -> None:
 def test_a_zone_is_said_only_where_its_modules_are_on() -> None:
     tally = {"hall": ZoneTally(30, 9000.0, 300.0, 30, 12, 15, 4000.0)}
     for names in ([], ["occupancy"], ["distance"], ["occupancy", "distance"]):
-        declared = a_declaration(modules=tuple(module(name) for name in names))
-        record = said(release(declared, [("hall", 50)]), window(0, zones=tally), "hall")
+        declared = a_declaration(modules=tuple(module(name) for name in names), zones=(HALL,))
+        record = said(release(declared), window(0, zones=tally), "hall")
         assert record.status == ("ok" if names else "low")
         assert (record.occupancy is not None) == ("occupancy" in names)
         assert (record.distance is not None) == ("distance" in names)
@@ -387,9 +387,10 @@ def test_dp_says_nothing_and_draws_nothing_once_its_budget_is_spent() -> None:
 
 
 def test_dp_says_neither_zones_nor_objections() -> None:
-    declared = a_private_declaration(modules=(module("occupancy"), module("distance")))
+    modules = (module("occupancy"), module("distance"))
+    declared = a_private_declaration(modules=modules, zones=(HALL,))
     tally = {"hall": ZoneTally(300, 9000.0, 300.0, 300, 120, 150, 40000.0)}
-    deciding = release(declared, [("hall", 50)])
+    deciding = release(declared)
     assert said(deciding, window(0, zones=tally), "hall").status == "low"
     assert said(deciding, window(95, objections=50), OBJECTIONS).status == "low"
 
