@@ -1,23 +1,31 @@
 """Evaluation, off the device: the agent's own code and defaults on any recording.
 
     python -m models.evaluate counting VIDEO --fps 7 --line 384,0,384,576 --json
+    python -m models.evaluate occupancy VIDEO --fps 7 --zone 0,200,768,200,768,576,0,576 --json
+    python -m models.evaluate distance --tracks obsmat.txt --json
 
 It prints exact counts of a few people, which a device never does; it is not installed on one.
 """
 
 import argparse
+import itertools
 import json
+import math
 import resource
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edge_agent import config
 from edge_agent.core import counting
 from edge_agent.core.geometry import Point
+from edge_agent.core.ground import Ground
+from edge_agent.core.zones import Histogram, Zones, nearest, seen
 from edge_agent.pixels.source import Source, SourceError, open_source
+from edge_agent.wire.declaration import Zone
 
 SHORTEST_LINE_PX = 8.0
 View = Literal["side", "overhead"]
@@ -107,10 +115,8 @@ def evaluate_counting(
         EvaluationError: the line or the frame rate cannot be used.
         SourceError: the recording cannot be read.
     """
-    if fps is not None and not 0 < fps <= 120:
-        raise EvaluationError(f"--fps: expected a rate above 0 and up to 120, got {fps:g}")
     ends = parse_line(line)
-    camera = config.Camera(source=str(video), fps=fps, view=view)
+    camera = config.Camera(source=str(video), fps=_rate(fps), view=view)
     chosen = config.Detector(model=detector) if detector else config.Detector()
     wall, cpu = time.perf_counter(), _cpu_s()
     with open_source(camera, config.Replay(pace="fast"), chosen) as source:
@@ -127,29 +133,203 @@ def evaluate_counting(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Stays:
+    """What watching a zone gave, before any release rule."""
+
+    frames: int
+    seconds: float
+    people_mean: float
+    contributors: int
+    longest_s: float
+
+
+def evaluate_occupancy(video: Path, fps: float | None, zone: str, view: View = "side") -> Stays:
+    """Watch a zone of a recording.
+
+    Raises:
+        EvaluationError: the zone or the frame rate cannot be used.
+        SourceError: the recording cannot be read.
+    """
+    camera = config.Camera(source=str(video), fps=_rate(fps), view=view)
+    corners = _corners(zone)
+    counter = counting.counter([], view)
+    at: list[float] = []
+    with open_source(camera, config.Replay(pace="fast"), config.Detector()) as source:
+        width, height = source.size
+        inside = tuple((x / width, y / height) for x, y in corners)
+        if any(not 0 <= value <= 1 for point in inside for value in point):
+            raise EvaluationError(f"--zone: expected corners in the picture of {width}x{height}")
+        zones = Zones([Zone(id="zone", corners=inside, capacity=1)])
+        for observation in source:
+            counter.update(observation)
+            zones.update(observation, counter.tracks)
+            at.append(observation.at_s)
+    tally = zones.close()["zone"]
+    seconds = at[-1] - at[0] if at else 0.0
+    return Stays(
+        frames=len(at),
+        seconds=round(seconds, 2),
+        people_mean=round(tally.stayed_s / seconds, 3) if seconds else 0.0,
+        contributors=tally.contributors,
+        longest_s=round(tally.longest_s, 2),
+    )
+
+
+def _rate(fps: float | None) -> float | None:
+    if fps is not None and not 0 < fps <= 120:
+        raise EvaluationError(f"--fps: expected a rate above 0 and up to 120, got {fps:g}")
+    return fps
+
+
+def _corners(text: str) -> list[Point]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) < 6 or len(values) % 2:
+        raise EvaluationError(
+            f"--zone: expected three corners or more in pixels, x,y,x,y,x,y, got {text}"
+        )
+    return list(zip(values[::2], values[1::2], strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Nearness:
+    """How near people were to each other, from their places in metres, frame by frame."""
+
+    people: int
+    frames: int
+    pairs: int
+    pairs_under_1m: int
+    pairs_under_2m: int
+    people_under_1m: int
+    people_under_2m: int
+    mean_nearest_m: float
+
+
+def evaluate_distance(tracks: Path) -> Nearness:
+    """Measure places in metres with the agent's own statistics: a median a person (R7).
+
+    Args:
+        tracks: text, a row an observation: frame, person, x, z, y, … in metres (ETH's `obsmat`).
+
+    Raises:
+        EvaluationError: the file is not that.
+    """
+    frames: dict[float, dict[int, Point]] = {}
+    try:
+        for line in tracks.read_text().splitlines():
+            if line.strip():
+                frame, person, x, _, y, *_ = (float(part) for part in line.split())
+                frames.setdefault(frame, {})[int(person)] = (x, y)
+    except OSError as error:
+        raise EvaluationError(f"{tracks}: cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise EvaluationError(f"{tracks}: expected rows of frame, person, x, z, y") from None
+    return _nearness(list(frames.values()))
+
+
+def evaluate_distance_video(video: Path, fps: float | None, homography: Path) -> Nearness:
+    """Measure a recording with the agent's own detector and tracker.
+
+    Args:
+        video: the recording.
+        fps: the rate it was shot at.
+        homography: text, 3 rows of 3: from pixels of the foot to metres.
+
+    Raises:
+        EvaluationError: the homography cannot be used.
+        SourceError: the recording cannot be read.
+    """
+    try:
+        rows = [tuple(map(float, line.split())) for line in homography.read_text().splitlines()]
+        (a, b, c) = (row for row in rows if row)
+    except (OSError, ValueError):
+        raise EvaluationError(f"{homography}: expected three rows of three numbers") from None
+    camera = config.Camera(source=str(video), fps=_rate(fps))
+    counter = counting.counter([], "side")
+    frames = []
+    with open_source(camera, config.Replay(pace="fast"), config.Detector()) as source:
+        width, height = source.size
+        scaled = tuple((row[0] * width, row[1] * height, row[2]) for row in (a, b, c))
+        floor = Ground((scaled[0], scaled[1], scaled[2]))
+        for observation in source:
+            counter.update(observation)
+            feet = seen(observation, counter.tracks)
+            places = {number: floor.place(foot) for number, foot in feet.items()}
+            frames.append({n: at for n, at in places.items() if at is not None})
+    return _nearness(frames)
+
+
+def _nearness(frames: list[dict[int, Point]]) -> Nearness:
+    near: dict[int, Histogram] = {}
+    pairs = [0, 0, 0]
+    for places in frames:
+        for one, other in itertools.combinations(places.values(), 2):
+            apart = math.dist(one, other)
+            pairs = [pairs[0] + 1, pairs[1] + (apart < 1), pairs[2] + (apart < 2)]
+        for person, distance_cm in nearest(places).items():
+            near.setdefault(person, Histogram()).add(distance_cm, 1.0)
+    medians = [histogram.median_cm() for histogram in near.values()]
+    return Nearness(
+        people=len(near),
+        frames=len(frames),
+        pairs=pairs[0],
+        pairs_under_1m=pairs[1],
+        pairs_under_2m=pairs[2],
+        people_under_1m=sum(median < 100 for median in medians),
+        people_under_2m=sum(median < 200 for median in medians),
+        mean_nearest_m=round(sum(medians) / max(1, len(medians)) / 100, 3),
+    )
+
+
+def _distance(given: argparse.Namespace) -> Nearness:
+    if given.tracks is not None:
+        return evaluate_distance(given.tracks)
+    if given.video is None or given.homography is None:
+        raise EvaluationError("distance: expected --tracks, or --video and --homography")
+    return evaluate_distance_video(given.video, given.fps, given.homography)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one evaluation; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m models.evaluate", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     counts = commands.add_parser("counting", help="passages over a line of a video")
-    counts.add_argument("video", type=Path)
-    counts.add_argument("--fps", type=float, help="rate it was shot at (default: the file's)")
+    stays = commands.add_parser("occupancy", help="people in a zone of a video, over time")
+    for command in (counts, stays):
+        command.add_argument("video", type=Path)
+        command.add_argument("--fps", type=float, help="rate it was shot at (default: the file's)")
+        command.add_argument("--view", choices=["side", "overhead"], default="side")
     counts.add_argument("--line", required=True, metavar="AX,AY,BX,BY", help="in pixels")
     counts.add_argument("--detector", help="a folder of models/weights (default: the agent's)")
-    counts.add_argument("--view", choices=["side", "overhead"], default="side")
-    counts.add_argument("--json", action="store_true", help="one line of JSON")
+    stays.add_argument("--zone", required=True, metavar="X,Y,X,Y,…", help="corners in pixels")
+    apart = commands.add_parser("distance", help="distances between people of known places")
+    apart.add_argument("--tracks", type=Path, help="rows of frame, person, x, z, y, … in metres")
+    apart.add_argument("--video", type=Path, help="a recording instead")
+    apart.add_argument("--homography", type=Path, help="3 x 3, foot pixel to metres")
+    apart.add_argument("--fps", type=float, help="rate that the recording was shot at")
+    for command in (counts, stays, apart):
+        command.add_argument("--json", action="store_true", help="one line of JSON")
     given = parser.parse_args(argv)
     try:
-        outcome = evaluate_counting(given.video, given.fps, given.line, given.detector, given.view)
+        fields = asdict(_EVALUATIONS[given.command](given))
     except (EvaluationError, SourceError) as error:
         print(error, file=sys.stderr)
         return 2
-    fields = asdict(outcome)
     if given.json:
         print(json.dumps(fields))
     else:
-        print("\n".join(f"{name:<14}{value}" for name, value in fields.items()))
+        print("\n".join(f"{name:<16}{value}" for name, value in fields.items()))
     return 0
+
+
+_EVALUATIONS: dict[str, Callable[[argparse.Namespace], Any]] = {
+    "counting": lambda g: evaluate_counting(g.video, g.fps, g.line, g.detector, g.view),
+    "occupancy": lambda g: evaluate_occupancy(g.video, g.fps, g.zone, g.view),
+    "distance": _distance,
+}
 
 
 if __name__ == "__main__":

@@ -130,6 +130,15 @@ class Database:
             "forward": said.forward if isinstance(said, Directed) else None,
             "backward": said.backward if isinstance(said, Directed) else None,
             "total": said.total if isinstance(said, Total) else None,
+            "masks_bound": record.masks.bound if record.masks else None,
+            "masks_percent": record.masks.percent if record.masks else None,
+            "masks_unjudged": record.masks.unjudged if record.masks else None,
+            "occupancy_mean": record.occupancy.mean if record.occupancy else None,
+            "occupancy_level": record.occupancy.level if record.occupancy else None,
+            "under_1m": record.distance.under_1m if record.distance else None,
+            "under_2m": record.distance.under_2m if record.distance else None,
+            "mean_cm": record.distance.mean_cm if record.distance else None,
+            "objections": record.objections,
             "config": record.config,
             "profile": record.profile,
             "build": record.build,
@@ -282,12 +291,16 @@ class Database:
     # -- pages
 
     def lines(self) -> list[Line]:
-        """Return every line of every device, by site and label."""
-        scope, device = schema.scope, schema.device
+        """Return every line of every device, by site and label; a zone is no line."""
+        scope, device, record = schema.scope, schema.device, schema.record
+        measured = sa.or_(record.c.occupancy_mean.is_not(None), record.c.mean_cm.is_not(None))
+        is_zone = sa.exists().where(
+            record.c.device == scope.c.device, record.c.scope == scope.c.scope, measured
+        )
         query = (
             sa.select(scope.c.device, scope.c.scope, device.c.site, scope.c.label)
             .join(device, device.c.id == scope.c.device)
-            .where(scope.c.scope != OBJECTIONS)
+            .where(scope.c.scope != OBJECTIONS, ~is_zone)
             .order_by(device.c.site, scope.c.label)
         )
         with self._engine.connect() as connection:

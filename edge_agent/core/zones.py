@@ -23,6 +23,36 @@ UNSEEN_S = 0.3
 """Who was not seen for longer is perhaps not there any more."""
 
 
+def nearest(places_m: Mapping[int, Point]) -> dict[int, float]:
+    """Return everybody's distance to the nearest other, in cm; 5 m where nobody else is there."""
+    return {
+        number: min(
+            (100 * math.dist(at, other) for n, other in places_m.items() if n != number),
+            default=FARTHEST_CM,
+        )
+        for number, at in places_m.items()
+    }
+
+
+def seen(
+    observation: Observation, tracks: Sequence[Track], unseen_s: float = 0.0
+) -> dict[int, Point]:
+    """Return where everybody's foot is, in normalised coordinates.
+
+    Args:
+        observation: of now.
+        tracks: the live ones.
+        unseen_s: for how long somebody may not have been detected.
+    """
+    return {
+        track.id: (track.foot[0] / observation.aspect, track.foot[1])
+        for track in tracks
+        if track.confirmed
+        and observation.at_s - track.begun_at_s >= SHORTEST_LIFE_S
+        and observation.at_s - track.seen_at_s <= unseen_s
+    }
+
+
 class Histogram:
     """Distances weighted by time, in steps of 5 cm up to 5 m; its median is a person's value."""
 
@@ -78,17 +108,9 @@ class Zones:
         step_s = 0.0 if self._at_s is None else observation.at_s - self._at_s
         step_s = min(max(0.0, step_s), LONGEST_STEP_S) if observation.seen else 0.0
         self._at_s = observation.at_s
-        people = [
-            track
-            for track in tracks
-            if track.confirmed
-            and observation.at_s - track.begun_at_s >= SHORTEST_LIFE_S
-            and observation.at_s - track.seen_at_s <= UNSEEN_S
-        ]
-        feet = {track.id: (track.foot[0] / observation.aspect, track.foot[1]) for track in people}
+        feet = seen(observation, tracks, UNSEEN_S)
         # A place that is only predicted is no distance.
-        seen = {t.id: feet[t.id] for t in people if t.seen_at_s == observation.at_s}
-        nearest = self._nearest(seen)
+        apart = self._apart(seen(observation, tracks))
         alive = {track.id for track in tracks}
         for zone in self._zones:
             inside = self._people[zone.id]
@@ -100,24 +122,19 @@ class Zones:
                         # The first second of a track counts once it is known to be somebody.
                         person = inside[number] = _Person(SHORTEST_LIFE_S)
                     person.stayed_s += step_s
-                    if number in nearest:
-                        person.near.add(nearest[number], step_s)
+                    if number in apart:
+                        person.near.add(apart[number], step_s)
             # 3.
             for gone in [number for number in inside if number not in alive]:
                 self._end(zone.id, inside.pop(gone))
 
-    def _nearest(self, feet: Mapping[int, Point]) -> dict[int, float]:
+    def _apart(self, feet: Mapping[int, Point]) -> dict[int, float]:
         """Return the distance to the nearest other, in cm, of everybody on the floor."""
         if self._ground is None:
             return {}
-        places = {n: at for n, foot in feet.items() if (at := self._ground.place(foot)) is not None}
-        return {
-            number: min(
-                (100 * math.dist(at, other) for n, other in places.items() if n != number),
-                default=FARTHEST_CM,
-            )
-            for number, at in places.items()
-        }
+        return nearest(
+            {n: at for n, foot in feet.items() if (at := self._ground.place(foot)) is not None}
+        )
 
     def _end(self, zone: str, person: _Person) -> None:
         tally = self._stay(person)
