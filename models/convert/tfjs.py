@@ -17,6 +17,10 @@ def load(model_json: Path) -> Any:
     for node in topology["node"]:
         for attribute in node.get("attr", {}).values():
             _repair(attribute)
+        if node["op"] == "AddN" and len(node["input"]) == 2:
+            # The same sum, which the converter knows how to quantise.
+            node["op"] = "Add"
+            node["attr"].pop("N", None)
     kept = {key: topology[key] for key in ("node", "library", "versions") if key in topology}
     graph = json_format.ParseDict(kept, tf.compat.v1.GraphDef(), ignore_unknown_fields=True)
     weights = _weights(model["weightsManifest"], model_json.parent)

@@ -1,0 +1,62 @@
+"""Checks, without a compiler, that an Edge TPU could run a model: `python -m models.edgetpu`.
+
+Every operator must be in Coral's published table, with 8-bit tensors in and out. It is no compiler:
+what it passes has not been compiled until somebody with `edgetpu_compiler` says so.
+
+Source: coral.ai, "TensorFlow models on the Edge TPU", table of supported operations.
+"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+WEIGHTS = Path(__file__).parent / "weights"
+OPERATORS = frozenset(
+    ["ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "EXPAND_DIMS", "FULLY_CONNECTED", "L2_NORMALIZATION", "LOGISTIC", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PACK", "PAD", "PRELU", "QUANTIZE", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "RSQRT", "SLICE", "SOFTMAX", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "SUB", "SUM", "SQUARED_DIFFERENCE", "TANH", "TRANSPOSE", "TRANSPOSE_CONV"]
+)
+
+
+def unsuited(model: Path) -> Counter[str]:
+    """Return the operators that would not run on an Edge TPU, with why, and how often."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: PLC0415
+
+    network = Interpreter(
+        model_content=model.read_bytes(),
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    network.allocate_tensors()
+    types = {tensor["index"]: tensor["dtype"] for tensor in network.get_tensor_details()}
+    found: Counter[str] = Counter()
+    for operator in network._get_ops_details():
+        name = operator["op_name"]
+        # The data input: of a transposed convolution, the third.
+        given = (
+            list(operator["inputs"])[2:3] if name == "TRANSPOSE_CONV" else operator["inputs"][:1]
+        )
+        wide = {
+            types[i].__name__
+            for i in [*given, *operator["outputs"]]
+            if i >= 0 and types[i] not in (np.int8, np.uint8)
+        }
+        if name not in OPERATORS:
+            found[f"{name}: not in the table"] += 1
+        elif wide:
+            found[f"{name}: {', '.join(sorted(wide))}"] += 1
+    return found
+
+
+def main() -> int:
+    """Check all committed models; return 1 where one would not run."""
+    status = 0
+    for path in sorted(WEIGHTS.glob("*/*.tflite")):
+        bad = unsuited(path)
+        told = ", ".join(f"{why} ({count})" for why, count in bad.items())
+        print(f"{path.parent.name:<32}{told or 'every operator could run (not compiled)'}")
+        status = status or int(bool(bad))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
