@@ -20,8 +20,8 @@ deploy/local/tflite.sh
 
 echo "== tests"
 # Side by side; but what measures time, on recordings or after a frame, runs alone.
-$bin/pytest -q -n 2 --dist worksteal -m "not data and not forensics and not attacks" "$@"
-$bin/pytest -q -s -W ignore::UserWarning -m "data or forensics or attacks" "$@"
+$bin/pytest -q -n 2 --dist worksteal -m "not alone and not data and not forensics and not attacks" "$@"
+$bin/pytest -q -s -W ignore::UserWarning -m "alone or data or forensics or attacks" "$@"
 if [ -d .venv-tflite ]; then
   .venv-tflite/bin/python -m pytest -q tests/contract/test_runtimes.py
 fi

@@ -71,6 +71,7 @@ def follow(source: Source, seen: int, within_s: float = 40.0) -> int:
     return unseen
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_camera_that_is_unplugged_is_opened_again(camera: Camera, wait_until: Any) -> None:
     with opened(camera) as source:
