@@ -53,7 +53,7 @@ def load(name: str, folder: Path | None = None) -> tuple[Manifest, bytes]:
 
     Args:
         name: the model's folder.
-        folder: where that folder is; by default where an installation puts it, or the checkout.
+        folder: where that folder is; by default in the checkout, or where it is installed.
 
     Raises:
         WeightsError: no such model, an unusable manifest, or weights with another SHA-256.
@@ -89,7 +89,8 @@ def load(name: str, folder: Path | None = None) -> tuple[Manifest, bytes]:
 
 
 def _places() -> list[Path]:
+    # A checkout's own models before the copies that were made when it was installed.
     return [
-        Path(sys.prefix) / "share" / "dizaine" / "models",
         Path(__file__).parents[2] / "models" / "weights",
+        Path(sys.prefix) / "share" / "dizaine" / "models",
     ]
