@@ -33,6 +33,8 @@ OPERATOR_KEY = "operator.pub.pem"
 SOCKET_NAME = "agent.sock"
 CANNOT_START = "event=cannot_start why="
 LONGEST_REASON = 400
+NOT_IN_THIS_BUILD = frozenset({"masks", "scene-events", "installation-picture"})
+"""Modules that a configuration may name and that nothing measures yet."""
 
 
 class UnsafeError(RuntimeError):
@@ -266,7 +268,8 @@ def _check(given: argparse.Namespace) -> int:
     if floor:
         print(f"ground       ±{floor.expected_error_m:.2f} m")  # noqa: T201
     for module in declared.modules:
-        print(f"module       {module.name} from {module.start} to {module.end}")  # noqa: T201
+        missing = "; NOT in this build" if module.name in NOT_IN_THIS_BUILD else ""
+        print(f"module       {module.name} from {module.start} to {module.end}{missing}")  # noqa: T201
     key = keys.load(agent.key_file)
     print(f"key          {keys.fingerprint(key.modulus)}")  # noqa: T201
     try:
@@ -387,6 +390,9 @@ def _run(given: argparse.Namespace) -> int:
         "event=build build=%s production=%s safe=%s",
         build.fingerprint, build.production, not given.unsafe_development,
     )  # fmt: skip
+    for module in loaded.declared.modules:
+        if module.name in NOT_IN_THIS_BUILD:
+            log.warning("event=module_not_in_this_build module=%s", module.name)
     stopping = False
 
     def stop(_signal: int, _frame: object) -> None:

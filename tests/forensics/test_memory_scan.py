@@ -35,9 +35,18 @@ MARKED, FRAMES, FPS = 6, 10, 4.0
 DEADLINE_NS = 100_000_000
 MODEL = "person-ssdlite-coco"
 
+CAP_SYS_PTRACE = 19
+
+
+def may_look() -> bool:
+    """Return whether this user may read another process's memory, though it forbids that."""
+    told = re.search(r"CapEff:\s*([0-9a-f]+)", Path("/proc/self/status").read_text())
+    return bool(told and int(told[1], 16) >> CAP_SYS_PTRACE & 1)
+
+
 pytestmark = [
     pytest.mark.forensics,
-    pytest.mark.skipif(os.geteuid() != 0, reason="the agent lets nobody but root look"),
+    pytest.mark.skipif(not may_look(), reason="the agent lets nobody look but who may trace"),
 ]
 
 

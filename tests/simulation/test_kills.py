@@ -40,8 +40,9 @@ def run(folder: Path, kill_at: int | None) -> tuple[int, set[str]]:
 def test_a_kill_at_any_write_loses_nothing_that_was_said_and_says_nothing_twice(
     tmp_path: Path,
 ) -> None:
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
+    probe = ["strace", "-qq", "-o", "/dev/null", "true"]
+    if shutil.which("strace") is None or subprocess.run(probe, check=False).returncode:
+        pytest.skip("strace is not installed, or may not trace here")
     killed = 0
     for kill_at in range(1, 500):
         folder = tmp_path / str(kill_at)
@@ -55,7 +56,7 @@ def test_a_kill_at_any_write_loses_nothing_that_was_said_and_says_nothing_twice(
         assert status == 0
         assert not {line for line in told if line.startswith("burnt")} & later
         check(folder, told | later)
-    assert killed >= 20, "strace killed nothing: is tracing forbidden here?"
+    assert killed >= 20
 
 
 def check(folder: Path, told: set[str]) -> None:
