@@ -1,6 +1,7 @@
 """Every mistake in a device's configuration is one line that says what to do."""
 
 import json
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -199,3 +200,12 @@ def test_another_operator_s_signature_is_refused(
     assert main(["sign", "--config", str(signed), "--key", str(other)]) == 0
     assert main(["declare", "--config", str(signed)]) == 2
     assert "not the signature" in capsys.readouterr().err
+
+
+def test_the_documented_configuration_is_one() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    loaded = config.parse(example.encode(), "docs", signed=True)
+    assert [module.name for module in loaded.declared.modules] == ["occupancy"]
+    private = example.replace('# profile = "dp"', 'profile = "dp"').replace("# dp = ", "dp = ")
+    assert config.parse(private.encode(), "docs", signed=True).declared.dp is not None
