@@ -4,22 +4,15 @@ import json
 import tomllib
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edge_agent.wire.declaration import TimeZone
 
 
 class ConfigError(ValueError):
     """The configuration cannot be used; the message is one line that says what to do."""
-
-
-def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(f"expected a time zone such as Europe/Paris, got {name}") from None
-    return name
 
 
 class _Section(BaseModel):
@@ -64,7 +57,7 @@ class AggregatorConfig(_Section):
     )
     mqtt: Mqtt = Mqtt()
     web: Web = Web()
-    timezone: Annotated[str, AfterValidator(_known_zone)] = "Europe/Paris"
+    timezone: TimeZone = "Europe/Paris"
     language: Literal["fr", "en"] = Field("fr", description="Where a browser asks for neither.")
 
 
