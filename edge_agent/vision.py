@@ -36,6 +36,7 @@ class Vision:
     def __init__(self, loaded: Loaded, speaker: Speaker, outlet: Outlet) -> None:
         self._outlet = outlet
         declared = loaded.declared
+        self._declared = declared
         self._delay_s = declared.delay_s
         self._live = is_live(loaded.agent.camera.source)
         self._counter = counting.counter(
@@ -56,9 +57,16 @@ class Vision:
                 due_s = time.monotonic() + (self._delay_s if self._live else 0.0)
                 for draft in self._release.decide(window):
                     self._outlet.say(draft, due_s)
-            self._zones.update(observation, self._counter.tracks)
+            self._watch_zones(observation)
             if not self._live:
                 self._tell_time(observation.at_s)
+
+    def _watch_zones(self, observation: Observation) -> None:
+        """Measure in zones while a module that needs it is on, and not a moment longer."""
+        at = datetime.fromtimestamp(observation.at_s, UTC)
+        distance = self._declared.allows("distance", at, at)
+        if distance or self._declared.allows("occupancy", at, at):
+            self._zones.update(observation, self._counter.tracks, distances=distance)
 
     def _tell_time(self, at_s: float) -> None:
         """Log a replay's clock, once a minute of its own time."""

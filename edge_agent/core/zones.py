@@ -97,8 +97,10 @@ class Zones:
         self._ended: dict[str, ZoneTally] = {}
         self._at_s: float | None = None
 
-    def update(self, observation: Observation, tracks: Sequence[Track]) -> None:
-        """Take in where everybody is.
+    def update(
+        self, observation: Observation, tracks: Sequence[Track], *, distances: bool = True
+    ) -> None:
+        """Take in where everybody is; without `distances`, only how long they stay.
 
         1. The time since the last look counts, up to a second.
         2. Who is in a zone stays there; each distance is to the nearest other confirmed person.
@@ -110,7 +112,7 @@ class Zones:
         self._at_s = observation.at_s
         feet = seen(observation, tracks, UNSEEN_S)
         # A place that is only predicted is no distance.
-        apart = self._apart(seen(observation, tracks))
+        apart = self._apart(seen(observation, tracks)) if distances else {}
         alive = {track.id for track in tracks}
         for zone in self._zones:
             inside = self._people[zone.id]

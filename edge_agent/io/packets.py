@@ -8,7 +8,7 @@
     BURN scope, window          ──►                          R9: durably, before anything is said
                                 ◄──   BURNT, before | SPENT, before | REFUSED | LATER
     RECORD scope, window, sealed ──►
-                                ◄──   SPOOLED | LATER
+                                ◄──   SPOOLED | REFUSED | LATER
 
 BURNT and SPENT carry the digest of the record before this one in its scope. SPENT means burnt, but
 the day's privacy budget does not last for it. LATER means that the disk would not take it: ask

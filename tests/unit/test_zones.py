@@ -106,3 +106,14 @@ def test_half_of_the_time_decides() -> None:
     assert histogram.median_cm() == pytest.approx(300, abs=5)
     histogram.add(60, 2)
     assert histogram.median_cm() == pytest.approx(60, abs=5)
+
+
+def test_without_distances_only_stays_are_measured() -> None:
+    zones, counting = Zones([LEFT, RIGHT], FLOOR), counter([], "side")
+    people = tuple(Detection(Box(x - 0.02, 0.4, x + 0.02, 0.5), 0.9) for x in (0.1, 0.2))
+    for step in range(100):
+        observation = Observation(step / 10, 1.0, people if step < 70 else ())
+        counting.update(observation)
+        zones.update(observation, counting.tracks, distances=False)
+    tally = zones.close()["left"]
+    assert (tally.contributors, tally.people, tally.apart_cm) == (2, 0, 0.0)
