@@ -18,6 +18,7 @@ from edge_agent import measure, sandbox, surroundings
 from edge_agent.config import ConfigError, Loaded
 from edge_agent.io import keys, packets
 from edge_agent.io.keys import KeyFileError
+from edge_agent.io.light import Light, LightError
 from edge_agent.io.process import Gate, log_to_stderr
 from edge_agent.measure import Build, MeasureError
 from edge_agent.pixels import keeper as decoding
@@ -33,7 +34,7 @@ OPERATOR_KEY = "operator.pub.pem"
 SOCKET_NAME = "agent.sock"
 CANNOT_START = "event=cannot_start why="
 LONGEST_REASON = 400
-NOT_IN_THIS_BUILD = frozenset({"masks", "scene-events", "installation-picture"})
+NOT_IN_THIS_BUILD = frozenset({"scene-events", "installation-picture"})
 """Modules that a configuration may name and that nothing measures yet."""
 
 
@@ -47,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     try:
         return _COMMANDS[given.command](given)
-    except (ConfigError, KeyFileError, MeasureError, UnsafeError, sandbox.SandboxError) as error:
+    except (ConfigError, KeyFileError, LightError, MeasureError, UnsafeError,
+            sandbox.SandboxError) as error:  # fmt: skip
         if given.command in ("vision", "publisher"):
             _cannot_start(error)
         else:
@@ -82,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         ("publisher", "only the process that owns the network"),
     ):
         commands.add_parser(name, parents=[shared], help=text, description=text)
+    text = "look what the networks would run on here, and how fast"
+    doctor = commands.add_parser("doctor", help=text, description=text)
+    doctor.add_argument("--config", type=Path, help="agent.toml (default: as if it named nothing)")
+    doctor.add_argument("--operator-key", type=Path, metavar="PEM", help="as for run")
     text = "print what this program is made of, and its fingerprint"
     commands.add_parser("measure", help=text, description=text)
     keygen = commands.add_parser("keygen", help="make the device's or the operator's key")
@@ -203,6 +209,7 @@ def _vision(given: argparse.Namespace) -> int:
     # 1.
     agent = loaded.agent
     key = keys.load(agent.key_file)
+    light = Light(agent.objection.light, agent.objection.light_s)
     with _data_dir(agent.data_dir):
         listener = packets.listen(agent.data_dir / SOCKET_NAME)
     order = decoding.order(agent.camera, agent.replay, lenient=given.unsafe_development)
@@ -219,7 +226,7 @@ def _vision(given: argparse.Namespace) -> int:
     speaker = Speaker(build.fingerprint, given.unsafe_development)
     try:
         outlet = Outlet(listener, key.sign)
-        vision.run(loaded, speaker, outlet, keeper, time.time())  # noqa: TID251 - the clock comes in
+        vision.run(loaded, speaker, outlet, light, keeper=keeper, now_s=time.time())  # noqa: TID251 - the clock comes in
     except (SourceError, GroundError) as error:
         _cannot_start(error)
         return WRONG_INPUT
@@ -292,6 +299,21 @@ def _declare(given: argparse.Namespace) -> int:
     print(declared.canonical().decode())  # noqa: T201
     print(f"fingerprint {declared.fingerprint()}", file=sys.stderr)  # noqa: T201
     return 0
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from edge_agent.pixels.source import diagnose  # noqa: PLC0415
+
+    settings = configuration.Detector()
+    if given.config:
+        settings = _load(given).agent.detector
+    findings = diagnose(settings)
+    for finding in findings:
+        mark = "ok" if finding.works else "--"
+        print(f"{mark}  {finding.about:<28} {finding.says}")  # noqa: T201
+    # Runtimes that nobody chose may be absent.
+    needed = [finding for finding in findings if not finding.about.startswith("runtime ")]
+    return 0 if all(finding.works for finding in needed) else 1
 
 
 def _measure(_given: argparse.Namespace) -> int:
@@ -415,7 +437,8 @@ def _run(given: argparse.Namespace) -> int:
 
 _COMMANDS = {
     "run": _run, "check": _check, "declare": _declare, "vision": _vision,
-    "publisher": _publisher, "measure": _measure, "keygen": _keygen, "sign": _sign,
+    "publisher": _publisher, "doctor": _doctor, "measure": _measure, "keygen": _keygen,
+    "sign": _sign,
 }  # fmt: skip
 
 if __name__ == "__main__":

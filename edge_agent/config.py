@@ -23,6 +23,7 @@ from edge_agent.wire.declaration import (
     ModuleName,
     Reason,
     Service,
+    Vehicle,
     Zone,
 )
 from edge_agent.wire.messages import K_FLOOR, DeviceId, Profile, WindowMinutes
@@ -64,7 +65,14 @@ class Detector(_Section):
 
     model: str = Field("person-ssdlite-coco", description="A folder of models/weights.")
     models_dir: Path | None = Field(None, description="Where that folder is, if not as installed.")
-    runtime: Literal["litert", "tflite"] = Field("litert", description="What runs it.")
+    face_model: str = Field("face-centerface", description="What finds faces, where needed.")
+    mask_model: str = Field("mask-centerface", description="What judges masks on them.")
+    runtime: Literal["litert", "tflite", "coral", "onnx"] = Field(
+        "litert", description="What runs them: the CPU, an Edge TPU, or a Jetson's GPU (onnx)."
+    )
+    without_accelerator: Literal["cpu", "refuse"] = Field(
+        "cpu", description="What to do where runtime names an accelerator that is not there."
+    )
     threads: int = Field(2, ge=1, le=16)
 
 
@@ -123,6 +131,16 @@ class Ground(_Section):
         return self
 
 
+class Objection(_Section):
+    """A head shake "no" takes a person out of every count: a courtesy, not a legal right."""
+
+    enabled: bool = Field(False, description="Whether faces are watched for head shakes.")
+    light: Path | None = Field(
+        None, description="What lights up then: /sys/class/leds/NAME/brightness."
+    )
+    light_s: float = Field(2.0, ge=0.5, le=10, description="How long it does.")
+
+
 class Mqtt(_Section):
     """The broker. TLS with a client certificate, or, on this machine only, none."""
 
@@ -163,6 +181,8 @@ class AgentConfig(_Section):
     lines: tuple[Line, ...] = Field(min_length=1, max_length=8)
     zones: tuple[Zone, ...] = Field((), max_length=4)
     ground: Ground | None = Field(None, description="Needed to measure distances.")
+    vehicle: Vehicle | None = Field(None, description="Its doors are lines; people on board.")
+    objection: Objection = Objection()
     release: Release = Release()
     modules: dict[ModuleName, ModuleSettings] = Field(
         default_factory=dict, description="Off unless named here, and this file signed."
@@ -172,12 +192,15 @@ class AgentConfig(_Section):
     @model_validator(mode="after")
     def _modules_have_what_they_need(self) -> Self:
         for name, needed, there in (
-            ("occupancy", "[[zones]]", bool(self.zones)),
+            ("occupancy", "[[zones]] or [vehicle]", bool(self.zones or self.vehicle)),
             ("distance", "[[zones]]", bool(self.zones)),
             ("distance", "[ground]", self.ground is not None),
         ):
             if name in self.modules and not there:
                 raise ValueError(f"modules.{name}: cannot measure without {needed}; add it")
+        if self.camera.view == "overhead" and ("masks" in self.modules or self.objection.enabled):
+            what = "modules.masks" if "masks" in self.modules else "objection.enabled"
+            raise ValueError(f"{what}: no face is seen from straight above; leave it away")
         return self
 
     def declaration(self, *, signed: bool) -> Declaration:
@@ -204,6 +227,8 @@ class AgentConfig(_Section):
             ),
             lines=self.lines,
             zones=self.zones,
+            vehicle=self.vehicle,
+            objection=self.objection.enabled,
             modules=tuple(
                 Module(name=name, **dict(settings)) for name, settings in self.modules.items()
             ),

@@ -13,12 +13,26 @@ from datetime import UTC, datetime
 from edge_agent import config
 from edge_agent.config import AgentConfig, Loaded
 from edge_agent.core import counting, ground
+from edge_agent.core.attributes import Votes, heads
+from edge_agent.core.boarding import Boarding
+from edge_agent.core.counting import Passage
+from edge_agent.core.gesture import Gestures
 from edge_agent.core.observation import Observation
 from edge_agent.core.release import Release, Speaker
+from edge_agent.core.tally import ZoneTally
 from edge_agent.core.windows import Windows
 from edge_agent.core.zones import Zones
+from edge_agent.io.light import Light
 from edge_agent.io.outlet import Outlet
-from edge_agent.pixels.source import Keeper, SourceError, check, is_live, open_source
+from edge_agent.pixels.source import (
+    FacesWanted,
+    Keeper,
+    SourceError,
+    check,
+    is_live,
+    open_source,
+)
+from edge_agent.wire.declaration import Declaration
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +47,9 @@ class _Stopped(Exception):  # noqa: N818 - not an error
 class Vision:
     """Observations in, drafts of records out."""
 
-    def __init__(self, loaded: Loaded, speaker: Speaker, outlet: Outlet) -> None:
+    def __init__(self, loaded: Loaded, speaker: Speaker, outlet: Outlet, light: Light) -> None:
         self._outlet = outlet
+        self._light = light
         declared = loaded.declared
         self._declared = declared
         self._delay_s = declared.delay_s
@@ -43,30 +58,78 @@ class Vision:
             [counting.Line(line.id, line.start, line.end) for line in declared.lines],
             loaded.agent.camera.view,
         )
+        self._votes = Votes()
+        self._gestures = Gestures()
+        self._objectors: set[int] = set()
         self._zones = Zones(declared.zones, fitted(loaded.agent.ground))
-        self._windows = Windows(declared.window_min, self._zones.close)
+        self._boarding = Boarding(declared.vehicle) if declared.vehicle else None
+        self._windows = Windows(declared.window_min, self._close_zones, self._votes.masked)
         self._release = Release(declared, speaker)
         self._told_s = 0
 
     def run(self, observations: Iterable[Observation]) -> None:
         """Count until the observations end."""
         for observation in observations:
-            passages = self._counter.update(observation)
-            for window in self._windows.observe(observation, passages):
+            self._light.tend(time.monotonic())
+            passages = self._passages(observation)
+            in_view = {track.id for track in self._counter.tracks}
+            for window in self._windows.observe(observation, passages, in_view):
                 # R1: a camera's records wait a fixed time; a replay's clock is not the wall's.
                 due_s = time.monotonic() + (self._delay_s if self._live else 0.0)
                 for draft in self._release.decide(window):
                     self._outlet.say(draft, due_s)
             self._watch_zones(observation)
+            self._heed(observation)
             if not self._live:
                 self._tell_time(observation.at_s)
+
+    def _passages(self, observation: Observation) -> list[Passage]:
+        """Return the passages that an observation confirms, but for those of objectors.
+
+        1. Follow people.
+        2. See whose faces there are, and what they wear.
+        3. Who objected is counted nowhere; what is believed of people on board knows nobody.
+        """
+        # 1.
+        passages = self._counter.update(observation)
+        alive = {track.id for track in self._counter.tracks}
+        self._objectors &= alive
+        # 2.
+        self._votes.update(heads(observation, self._counter.tracks), alive)
+        # 3.
+        if self._boarding:
+            self._boarding.update(observation, passages)
+        return [passage for passage in passages if passage.track not in self._objectors]
+
+    def _heed(self, observation: Observation) -> None:
+        """R12: take whoever has just shaken the head out of every count, and say so by light."""
+        if not self._declared.objection:
+            return
+        shaken = self._gestures.update(observation)
+        if not shaken:
+            return
+        owners = {face: track for track, face in heads(observation, self._counter.tracks).items()}
+        for face in shaken:
+            track = owners.get(face)
+            self._windows.withdraw(track)
+            if track is not None:
+                self._objectors.add(track)
+                self._zones.withdraw(track)
+            self._light.acknowledge(time.monotonic())
+
+    def _close_zones(self) -> dict[str, ZoneTally]:
+        sums = self._zones.close()
+        if self._boarding and self._declared.vehicle:
+            sums[self._declared.vehicle.id] = self._boarding.close()
+        return sums
 
     def _watch_zones(self, observation: Observation) -> None:
         """Measure in zones while a module that needs it is on, and not a moment longer."""
         at = datetime.fromtimestamp(observation.at_s, UTC)
         distance = self._declared.allows("distance", at, at)
         if distance or self._declared.allows("occupancy", at, at):
-            self._zones.update(observation, self._counter.tracks, distances=distance)
+            tracks = [t for t in self._counter.tracks if t.id not in self._objectors]
+            self._zones.update(observation, tracks, distances=distance)
 
     def _tell_time(self, at_s: float) -> None:
         """Log a replay's clock, once a minute of its own time."""
@@ -89,6 +152,19 @@ def fitted(given: config.Ground | None) -> ground.Ground | None:
     return ground.fit([ground.Mark(mark.picture, mark.floor_m) for mark in given.marks])
 
 
+def faces_wanted(declared: Declaration) -> FacesWanted | None:
+    """Return what faces are looked for, and when: while a module needs them, or objections do."""
+    masks = any(module.name == "masks" for module in declared.modules)
+    if not (masks or declared.objection):
+        return None
+
+    def when(at_s: float) -> bool:
+        at = datetime.fromtimestamp(at_s, UTC)
+        return declared.objection or declared.allows("masks", at, at)
+
+    return FacesWanted(masks, when)
+
+
 def resumed(agent: AgentConfig, outlet: Outlet, now_s: float) -> AgentConfig:
     """Return a replay's configuration so that it begins where nothing was burnt yet.
 
@@ -106,7 +182,13 @@ def resumed(agent: AgentConfig, outlet: Outlet, now_s: float) -> AgentConfig:
 
 
 def run(
-    loaded: Loaded, speaker: Speaker, outlet: Outlet, keeper: Keeper | None, now_s: float
+    loaded: Loaded,
+    speaker: Speaker,
+    outlet: Outlet,
+    light: Light,
+    *,
+    keeper: Keeper | None,
+    now_s: float,
 ) -> None:
     """Open the source and count until it ends or somebody stops us.
 
@@ -114,6 +196,7 @@ def run(
         loaded: the configuration.
         speaker: what records say of us.
         outlet: where they go.
+        light: that tells people that their objection was seen.
         keeper: of the camera's decoder.
         now_s: seconds since 1970 UTC.
 
@@ -126,12 +209,13 @@ def run(
     running = agent if is_live(agent.camera.source) else resumed(agent, outlet, now_s)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
-    with open_source(running.camera, running.replay, running.detector, keeper) as source:
+    wanted = faces_wanted(loaded.declared)
+    with open_source(running.camera, running.replay, running.detector, keeper, wanted) as source:
         if not (source.is_locked() or speaker.development):
             raise SourceError("memory for pictures cannot be locked: allow 32 MiB (LimitMEMLOCK=)")
         fingerprint = loaded.declared.fingerprint()
         log.info("event=started config=%s width=%d height=%d", fingerprint, *source.size)
-        looking = Vision(loaded, speaker, outlet)
+        looking = Vision(loaded, speaker, outlet, light)
         outlet.start()
         try:
             looking.run(source)
@@ -139,6 +223,7 @@ def run(
         except _Stopped:
             log.info("event=stopping")
         health = source.health()
+    light.close()
     outlet.finish(FINISH_WITHIN_S)
     within = health.late + health.overruns == 0
     log.info("event=stopped frames_within_100_ms=%s", "all" if within else "not all")

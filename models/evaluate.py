@@ -3,6 +3,8 @@
     python -m models.evaluate counting VIDEO --fps 7 --line 384,0,384,576 --json
     python -m models.evaluate occupancy VIDEO --fps 7 --zone 0,200,768,200,768,576,0,576 --json
     python -m models.evaluate distance --tracks obsmat.txt --json
+    python -m models.evaluate masks IMAGES_DIR BOXES.csv --json
+    python -m models.evaluate gesture VIDEO --json
 
 It prints exact counts of a few people, which a device never does; it is not installed on one.
 """
@@ -22,10 +24,15 @@ from typing import Any, Literal
 from edge_agent import config
 from edge_agent.core import counting
 from edge_agent.core.geometry import Point
+from edge_agent.core.gesture import Gestures
 from edge_agent.core.ground import Ground
 from edge_agent.core.zones import Histogram, Zones, nearest, seen
-from edge_agent.pixels.source import Source, SourceError, open_source
+from edge_agent.pixels.runtime import RuntimeMissingError
+from edge_agent.pixels.source import FacesWanted, Source, SourceError, open_source
+from edge_agent.pixels.weights import WeightsError
 from edge_agent.wire.declaration import Zone
+from models import evaluate_masks
+from models.evaluate_masks import BoxesError
 
 SHORTEST_LINE_PX = 8.0
 View = Literal["side", "overhead"]
@@ -284,6 +291,21 @@ def _nearness(frames: list[dict[int, Point]]) -> Nearness:
     )
 
 
+def evaluate_gesture(video: Path, fps: float | None) -> dict[str, int]:
+    """Return how many objections the agent sees in a recording: heads that are shaken.
+
+    Raises:
+        EvaluationError: the frame rate cannot be used.
+        SourceError: the recording cannot be read.
+    """
+    camera = config.Camera(source=str(video), fps=_rate(fps))
+    gestures = Gestures()
+    wanted = FacesWanted(masks=False)
+    with open_source(camera, config.Replay(pace="fast"), config.Detector(), faces=wanted) as source:
+        found = sum(len(gestures.update(observation)) for observation in source)
+    return {"objections": found}
+
+
 def _distance(given: argparse.Namespace) -> Nearness:
     if given.tracks is not None:
         return evaluate_distance(given.tracks)
@@ -310,18 +332,29 @@ def main(argv: list[str] | None = None) -> int:
     apart.add_argument("--video", type=Path, help="a recording instead")
     apart.add_argument("--homography", type=Path, help="3 x 3, foot pixel to metres")
     apart.add_argument("--fps", type=float, help="rate that the recording was shot at")
-    for command in (counts, stays, apart):
+    worn = commands.add_parser("masks", help="masks on the faces of labelled pictures")
+    worn.add_argument("images", type=Path, help="folder of the pictures")
+    worn.add_argument(
+        "boxes", type=Path, help=f"table with the columns {','.join(evaluate_masks.COLUMNS)}"
+    )
+    shaken = commands.add_parser("gesture", help="heads shaken in a video: objections")
+    shaken.add_argument("video", type=Path)
+    shaken.add_argument("--fps", type=float, help="rate it was shot at (default: the file's)")
+    for command in (counts, stays, apart, worn, shaken):
         command.add_argument("--json", action="store_true", help="one line of JSON")
     given = parser.parse_args(argv)
     try:
-        fields = asdict(_EVALUATIONS[given.command](given))
-    except (EvaluationError, SourceError) as error:
+        found = _EVALUATIONS[given.command](given)
+    except (
+        BoxesError, EvaluationError, RuntimeMissingError, SourceError, WeightsError,
+    ) as error:  # fmt: skip
         print(error, file=sys.stderr)
         return 2
+    fields = found if isinstance(found, dict) else asdict(found)
     if given.json:
         print(json.dumps(fields))
     else:
-        print("\n".join(f"{name:<16}{value}" for name, value in fields.items()))
+        print("\n".join(f"{name:<19}{value}" for name, value in fields.items()))
     return 0
 
 
@@ -329,6 +362,8 @@ _EVALUATIONS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "counting": lambda g: evaluate_counting(g.video, g.fps, g.line, g.detector, g.view),
     "occupancy": lambda g: evaluate_occupancy(g.video, g.fps, g.zone, g.view),
     "distance": _distance,
+    "masks": lambda g: evaluate_masks.evaluate(g.images, g.boxes, config.Detector()),
+    "gesture": lambda g: evaluate_gesture(g.video, g.fps),
 }
 
 

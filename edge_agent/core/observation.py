@@ -10,6 +10,10 @@ Image coordinates are normalised: x and y run from 0 to 1 over the picture's wid
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+Mask = Literal["mask", "no_mask", "incorrect", "unknown"]
+"""What one look at a face says of a mask; `incorrect` is worn, but not over nose and mouth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,25 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
+class Face:
+    """One face in one frame, with nothing by which it could be told from another.
+
+    Attributes:
+        box: where.
+        score: of the detector, in 0..1.
+        turn: how far the nose points to the picture's right, in ways from eyes to mouth.
+        tilt: how low it points, in the same unit.
+        mask: what it wears.
+    """
+
+    box: Box
+    score: float
+    turn: float
+    tilt: float
+    mask: Mask
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What one frame showed, or that none came.
 
@@ -53,6 +76,7 @@ class Observation:
         at_s: event time of the frame's capture, seconds since 1970 UTC.
         aspect: the picture's width divided by its height.
         detections: the people found.
+        faces: those found, where a module looks for them.
         seen: False where no frame could be judged (lost, late or unreadable): time went on, but
             nobody looked, and release rule R14 counts the gap.
     """
@@ -60,4 +84,5 @@ class Observation:
     at_s: float
     aspect: float
     detections: tuple[Detection, ...] = ()
+    faces: tuple[Face, ...] = ()
     seen: bool = True

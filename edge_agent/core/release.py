@@ -92,12 +92,12 @@ def say_masks(masked: int, unmasked: int, unjudged: int, k: int) -> Masks | None
 
 
 def say_occupancy(
-    tally: ZoneTally, length_s: float, capacity: int, k: int, windows: int = 1
+    tally: ZoneTally, length_s: float, capacity: int, k: int, stay_limit_s: float = LONGEST_STAY_S
 ) -> Occupancy | None:
-    """Return what may be said of stays in a zone, or None where nothing may be.
+    """Return what may be said of stays in a zone or on board, or None where nothing may be.
 
     1. R6: at least k contributors.
-    2. R6: each for 300 s of a window at most, and none with more than a quarter of it all.
+    2. R6: none for longer than is allowed, nor with more than a quarter of it all.
     3. R6: the mean over time, rounded to 5, and a level against the capacity, taken of the rounded
        mean so that it says nothing more.
     """
@@ -105,10 +105,7 @@ def say_occupancy(
     if tally.contributors < max(k, K_FLOOR) or tally.stayed_s <= 0:
         return None
     # 2.
-    if (
-        tally.longest_s > windows * LONGEST_STAY_S
-        or tally.longest_s > LARGEST_SHARE * tally.stayed_s
-    ):
+    if tally.longest_s > stay_limit_s or tally.longest_s > LARGEST_SHARE * tally.stayed_s:
         return None
     # 3.
     mean = ROUND_TO * math.floor(tally.stayed_s / length_s / ROUND_TO + 0.5)
@@ -240,25 +237,20 @@ class _Held:
 class Release:
     """Decides, window after window, for all scopes of one device."""
 
-    def __init__(
-        self,
-        declared: Declaration,
-        speaker: Speaker,
-        *,
-        objections: bool = False,
-    ) -> None:
+    def __init__(self, declared: Declaration, speaker: Speaker) -> None:
         """Begin with nothing held.
 
         Args:
             declared: what the operator declared.
             speaker: who speaks.
-            objections: whether the device sees people object, and so has a scope for it (R12).
         """
         self._declared = declared
         self._speaker = speaker
         self._lines = tuple(line.id for line in declared.lines)
         self._capacity = {zone.id: zone.capacity for zone in declared.zones}
-        self._own = (OBJECTIONS,) if objections else ()
+        self._on_board = declared.vehicle.id if declared.vehicle else None
+        if declared.vehicle:
+            self._capacity[declared.vehicle.id] = declared.vehicle.capacity
         self._held: dict[str, _Held] = {}
         self._objections = 0
         self._day_windows = 0
@@ -296,15 +288,16 @@ class Release:
         drafts = [self._decide_line(window, start, end, scope) for scope in self._lines]
         drafts += [self._decide_zone(window, end, scope) for scope in self._capacity]
         # 5.
-        return (*drafts, *(self._decide_objections(window, start, end) for _ in self._own))
+        if self._declared.objection:
+            drafts.append(self._decide_objections(window, start, end))
+        return tuple(drafts)
 
     def _forget(self) -> None:
         self._held = {scope: _Held() for scope in (*self._lines, *self._capacity)}
         self._objections = self._day_windows = 0
 
     def _all(self, window: ClosedWindow, status: Status) -> tuple[Draft, ...]:
-        scopes = (*self._lines, *self._capacity, *self._own)
-        return tuple(self._draft(window, scope, status) for scope in scopes)
+        return tuple(self._draft(window, scope, status) for scope in self._declared.scopes)
 
     def _decide_line(
         self, window: ClosedWindow, start: datetime, end: datetime, scope: str
@@ -332,7 +325,10 @@ class Release:
         return self._draft(window, scope, "ok", covers=held.windows, passages=passages, masks=said)
 
     def _decide_zone(self, window: ClosedWindow, end: datetime, scope: str) -> Draft:
-        """R2, R6, R7. The profile dp says nothing of zones: one person moves several values."""
+        """R2, R6, R7. The profile dp says nothing of zones: one person moves several values.
+
+        In a zone, a stay is capped; on board nobody's is known, and may be all of the time.
+        """
         held = self._held[scope]
         held.windows += 1
         held.zone = held.zone.then(window.zones.get(scope, ZoneTally()))
@@ -342,9 +338,8 @@ class Release:
         occupancy = distance = None
         if self._declared.dp is None:
             if allows("occupancy", begun, end):
-                occupancy = say_occupancy(
-                    held.zone, length_s, self._capacity[scope], k, held.windows
-                )
+                limit_s = length_s if scope == self._on_board else held.windows * LONGEST_STAY_S
+                occupancy = say_occupancy(held.zone, length_s, self._capacity[scope], k, limit_s)
             if allows("distance", begun, end):
                 distance = say_distance(held.zone, k)
         if occupancy is None and distance is None:

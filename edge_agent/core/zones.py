@@ -155,6 +155,11 @@ class Zones:
         stayed_s = min(person.stayed_s, LONGEST_STAY_S)
         return ZoneTally(int(person.is_new), stayed_s, stayed_s)
 
+    def withdraw(self, track: int) -> None:
+        """Take a person who objects out of the open window; later, leave the track out (R12)."""
+        for inside in self._people.values():
+            inside.pop(track, None)
+
     def close(self) -> dict[str, ZoneTally]:
         """Return the sums since the last call, as a window closes.
 

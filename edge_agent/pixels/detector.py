@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent import config
 from edge_agent.core.observation import Box, Detection
 from edge_agent.pixels import runtime, weights
 
@@ -88,21 +87,19 @@ def suppress(boxes: Floats, scores: Floats, limit: float) -> NDArray[np.intp]:
 class PersonDetector:
     """A detector whose every pixel-bearing buffer comes from the caller's arena."""
 
-    def __init__(self, settings: config.Detector, allocate: Allocate) -> None:
-        """Load the model that the settings name.
-
-        Raises:
-            weights.WeightsError: there is no such model, or its weights are not the pinned ones.
-            runtime.RuntimeMissingError: the chosen runtime is not installed.
-        """
-        self._manifest, content = weights.load(settings.model, settings.models_dir)
-        self._network = runtime.load(content, settings.runtime, settings.threads)
-        self._tensor = allocate(self._network.input_shape, np.uint8)
+    def __init__(
+        self,
+        model: weights.Weights[weights.PersonModel],
+        network: runtime.Network,
+        allocate: Allocate,
+    ) -> None:
+        self._manifest = model.manifest
+        self._network = network
+        self._tensor = allocate(network.input_shape, np.uint8)
         self._boxes = next(i for i, s in enumerate(self._network.output_shapes) if s[-1] == 4)
         self._anchors = ssd_anchors(self._manifest.anchors)
-        scale, zero = self._network.output_quantisation[1 - self._boxes]
         floor = self._manifest.score_floor
-        self._lowest_score = int(np.ceil(np.log(floor / (1 - floor)) / scale + zero))
+        self._lowest_logit = float(np.log(floor / (1 - floor)))
         self.invoke_s = 0.0
         """Time that the network alone took for the last frame."""
 
@@ -160,12 +157,10 @@ class PersonDetector:
         self._network.run(self._tensor)
         self.invoke_s += time.perf_counter() - begin
         logits = self._network.output(1 - self._boxes)[0, :, 1]
-        chosen = np.flatnonzero(logits >= self._lowest_score)
-        scale, zero = self._network.output_quantisation[1 - self._boxes]
-        scores = 1 / (1 + np.exp(-scale * (logits[chosen].astype(np.float32) - zero)))
-        scale, zero = self._network.output_quantisation[self._boxes]
+        chosen = np.flatnonzero(logits >= self._lowest_logit)
+        scores = 1 / (1 + np.exp(-logits[chosen]))
         raw = self._network.output(self._boxes).reshape(-1, 4)[chosen]
-        boxes = decode(scale * (raw.astype(np.float32) - zero), self._anchors[chosen])
+        boxes = decode(raw, self._anchors[chosen])
         height, width = frame.shape[:2]
         boxes *= np.array([right - left, bottom - top] * 2, np.float32)
         boxes += np.array([left, top] * 2, np.float32)

@@ -9,6 +9,43 @@ _BINS_PER_MS = 4
 _BINS = 4096
 
 
+@dataclass(slots=True)
+class Stages:
+    """Where the time of frames went: sums in seconds.
+
+    Attributes:
+        frames: so many.
+        waited_s: from capture until a look began: decoding, and queueing.
+        people_s, faces_s: looks at them, whole.
+        networks_s: of those two, what the networks alone took: the least that a look can take.
+        zeroised_s: zeroing the frame.
+    """
+
+    frames: int = 0
+    waited_s: float = 0.0
+    people_s: float = 0.0
+    faces_s: float = 0.0
+    networks_s: float = 0.0
+    zeroised_s: float = 0.0
+
+    def add(
+        self,
+        *,
+        waited_s: float,
+        people_s: float,
+        faces_s: float,
+        networks_s: float,
+        zeroised_s: float,
+    ) -> None:
+        """Take one frame in."""
+        self.frames += 1
+        self.waited_s += waited_s
+        self.people_s += people_s
+        self.faces_s += faces_s
+        self.networks_s += networks_s
+        self.zeroised_s += zeroised_s
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """How well frames were dealt with, since the source was opened.
@@ -19,7 +56,7 @@ class Health:
         overruns: processed, and passed it.
         reconnects: how often a lost source was opened again.
         p50_ms, p99_ms, max_ms: capture to zeroised, over all frames.
-        outside_network: share of the processing time not spent in the network, 0..1.
+        stages: where that time went.
     """
 
     frames: int
@@ -29,7 +66,7 @@ class Health:
     p50_ms: float
     p99_ms: float
     max_ms: float
-    outside_network: float
+    stages: Stages
 
 
 class Histogram:

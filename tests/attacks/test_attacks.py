@@ -30,6 +30,7 @@ from edge_agent.core.release import Draft, Release, Speaker, say_masks, say_pass
 from edge_agent.core.tally import LineTally
 from edge_agent.core.windows import ClosedWindow
 from edge_agent.io.ledger import Ledger
+from edge_agent.io.light import Light
 from edge_agent.io.spool import Spool
 from edge_agent.vision import Vision
 from edge_agent.wire import codec, topics
@@ -451,7 +452,7 @@ def walk(crowded: bool, loaded: Loaded, caplog: pytest.LogCaptureFixture) -> tup
     outlet = Deaf()
     caplog.clear()
     with caplog.at_level(logging.DEBUG):
-        Vision(loaded, SPEAKER, outlet).run(looks())  # type: ignore[arg-type]
+        Vision(loaded, SPEAKER, outlet, Light.none()).run(looks())  # type: ignore[arg-type]
     return outlet.heard, [line.getMessage() for line in caplog.records]
 
 

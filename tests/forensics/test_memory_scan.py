@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from edge_agent import config
 from edge_agent.pixels import weights
-from edge_agent.pixels.detector import PersonDetector
+from edge_agent.pixels.networks import Networks
 from tests.forensics.scanner import Fingerprints, file, files, memory, pieces
 
 HERE = Path(__file__).parent
@@ -70,7 +70,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tensors(frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     """Return what the detector makes of a frame before the network sees it."""
-    detector = PersonDetector(config.Detector(threads=1), np.zeros)
+    detector = Networks(config.Detector(threads=1)).people(np.zeros)
     height, width = SIZE
     size = detector._tensor.shape[1:3]
     return [
@@ -83,7 +83,7 @@ def activations(inputs: list[NDArray[np.uint8]]) -> list[bytes]:
     """Return every tensor that the network computes for some inputs, layer after layer."""
     from ai_edge_litert.interpreter import Interpreter
 
-    _, content = weights.load(MODEL)
+    content = weights.load(MODEL, weights.PersonModel).content("file")
     network = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
     network.allocate_tensors()
     found = []
@@ -199,8 +199,8 @@ def test_a_backend_leaves_nothing_after_one_run_on_zeros(fingerprints: Fingerpri
     frame = simplejpeg.decode_jpeg(coded(MARKED), "BGR")
     script = (
         "import sys, numpy as np; from edge_agent import config;"
-        "from edge_agent.pixels.detector import PersonDetector;"
-        "d = PersonDetector(config.Detector(runtime=sys.argv[1], threads=1), np.zeros);"
+        "from edge_agent.pixels.networks import Networks;"
+        "d = Networks(config.Detector(runtime=sys.argv[1], threads=1)).people(np.zeros);"
         "f = np.fromfile(sys.argv[2], np.uint8).reshape(480, 640, 3); d.detect(f); f.fill(0);"
         "sys.argv[3] == 'zeroise' and d.zeroise(); print('done', flush=True); input()"
     )

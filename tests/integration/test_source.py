@@ -16,7 +16,7 @@ from edge_agent import config
 from edge_agent.core.observation import Box, Detection, Observation
 from edge_agent.pixels.capture import Capture
 from edge_agent.pixels.keeper import Keeper, Order
-from edge_agent.pixels.source import Source, SourceError, open_source
+from edge_agent.pixels.source import Looks, Source, SourceError, open_source
 
 BRIGHT = 200
 
@@ -52,7 +52,7 @@ def film(
 def source(path: Path, eye: Eye, camera: dict[str, Any] | None = None, **replay: Any) -> Source:
     settings = config.Camera.model_validate({"source": str(path), **(camera or {})})
     replayed = config.Replay.model_validate({"pace": "fast", **replay})
-    return Source(settings, replayed, lambda _: eye)
+    return Source(settings, replayed, Looks(lambda _: eye))
 
 
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (322, 242)])
@@ -96,7 +96,7 @@ def test_event_time_runs_at_the_given_rate_through_every_loop(tmp_path: Path) ->
     path = film(tmp_path / "a.avi", frames=5)
     settings = config.Replay.model_validate_json(f'{{"pace":"fast","loop":true,"start":"{start}"}}')
     camera = config.Camera.model_validate({"source": str(path), "fps": 7.0})
-    with Source(camera, settings, lambda _: eye) as opened:
+    with Source(camera, settings, Looks(lambda _: eye)) as opened:
         stream = iter(opened)
         times = [next(stream).at_s for _ in range(17)]
     steps = np.diff(times)

@@ -19,7 +19,15 @@ from edge_agent.core.release import (
 from edge_agent.core.tally import FARTHEST_CM, LONGEST_STAY_S, LineTally, ZoneTally
 from edge_agent.core.windows import ClosedWindow
 from edge_agent.wire import codec
-from edge_agent.wire.declaration import Declaration, Line, Module, Service, Zone
+from edge_agent.wire.declaration import (
+    Declaration,
+    Door,
+    Line,
+    Module,
+    Service,
+    Vehicle,
+    Zone,
+)
 from edge_agent.wire.messages import (
     MAX_CARRIED_WINDOWS,
     OBJECTIONS,
@@ -49,7 +57,9 @@ def module(name: str, start: datetime = MONDAY, end: datetime | None = None) -> 
 
 
 def release(declared: Declaration | None = None) -> Release:
-    return Release(declared or a_declaration(), SPEAKER, objections=True)
+    # All scopes there are: whoever objects is heard.
+    heard = (declared or a_declaration()).model_copy(update={"objection": True})
+    return Release(heard, SPEAKER)
 
 
 HALL = Zone(id="hall", corners=((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)), capacity=50)
@@ -404,3 +414,38 @@ def test_dp_is_near_the_truth_and_unbiased_enough(masked: int, unmasked: int, se
     assert record.status == "ok"
     assert abs(total_of(record) - masked - unmasked) <= 60
     assert record.masks is not None
+
+
+# -- on board (R6)
+
+
+BUS = Vehicle(id="on-board", doors=(Door(line="main", inward="forward"),), capacity=80)
+
+
+def on_board(contributors: int, mean: float, windows: int = 1) -> ZoneTally:
+    length_s = windows * LENGTH_S
+    return ZoneTally(contributors, mean * length_s, float(length_s))
+
+
+@pytest.mark.parametrize(
+    ("contributors", "mean", "expected"),
+    [(9, 40.0, None), (10, 3.9, None), (10, 12.4, (10, "free")), (10, 63.0, (65, "crowded"))],
+)
+def test_people_on_board_are_said_of_ten_who_boarded_and_when_nobody_outweighs_the_rest(
+    contributors: int, mean: float, expected: tuple[int, str] | None
+) -> None:
+    deciding = release(a_declaration(vehicle=BUS, modules=(module("occupancy"),)))
+    zones = {"on-board": on_board(contributors, mean)}
+    record = said(deciding, window(0, zones=zones), "on-board")
+    found = record.occupancy
+    assert (record.status == "ok") == (expected is not None)
+    assert (None if found is None else (found.mean, found.level)) == expected
+
+
+def test_quiet_windows_on_board_are_carried_until_ten_have_boarded() -> None:
+    deciding = release(a_declaration(vehicle=BUS, modules=(module("occupancy"),)))
+    first = said(deciding, window(0, zones={"on-board": on_board(4, 20)}), "on-board")
+    second = said(deciding, window(1, zones={"on-board": on_board(6, 30)}), "on-board")
+    assert (first.status, second.status, second.covers) == ("low", "ok", 2)
+    assert second.occupancy is not None
+    assert second.occupancy.mean == 25

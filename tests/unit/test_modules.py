@@ -7,6 +7,7 @@ import pytest
 
 from edge_agent.core.observation import Box, Detection, Observation
 from edge_agent.core.release import Draft, Speaker
+from edge_agent.io.light import Light
 from edge_agent.vision import Vision
 from tests.unit.test_config import GOOD, MODULE, parse
 
@@ -29,7 +30,7 @@ def people(begin_s: float) -> Iterator[Observation]:
 @pytest.mark.parametrize(("offset_s", "stayed"), [(-20, False), (0, True), (-5, True), (20, True)])
 def test_nothing_is_measured_before_a_module_begins(offset_s: float, stayed: bool) -> None:
     loaded = parse({**GOOD, "zones": [ZONE], "modules": {"occupancy": MODULE}}, signed=True)
-    vision = Vision(loaded, Speaker("0" * 16, development=False), Deaf())  # type: ignore[arg-type]
+    vision = Vision(loaded, Speaker("0" * 16, development=False), Deaf(), Light.none())  # type: ignore[arg-type]
     vision.run(people(datetime.fromisoformat(MODULE["start"]).timestamp() + offset_s))
     tally = vision._zones.close()["hall"]
     assert (tally.stayed_s > 0) == stayed
@@ -37,7 +38,7 @@ def test_nothing_is_measured_before_a_module_begins(offset_s: float, stayed: boo
 
 def test_nothing_is_measured_once_it_has_ended() -> None:
     loaded = parse({**GOOD, "zones": [ZONE], "modules": {"occupancy": MODULE}}, signed=True)
-    vision = Vision(loaded, Speaker("0" * 16, development=False), Deaf())  # type: ignore[arg-type]
+    vision = Vision(loaded, Speaker("0" * 16, development=False), Deaf(), Light.none())  # type: ignore[arg-type]
     vision.run(people(datetime.fromisoformat(MODULE["end"]).timestamp() + 1))
     assert vision._zones.close()["hall"].stayed_s == 0
     assert vision._zones._people["hall"] == {}

@@ -10,7 +10,8 @@ from edge_agent.pixels import weights
 from edge_agent.pixels.detector import PersonDetector, decode, ssd_anchors, suppress
 from edge_agent.pixels.frames import Arena, LeaseError, Ring
 from edge_agent.pixels.latency import Histogram
-from edge_agent.pixels.runtime import RuntimeMissingError, load
+from edge_agent.pixels.networks import Networks
+from edge_agent.pixels.runtime import RuntimeMissingError
 
 
 def test_arena_arrays_are_aligned_apart_and_zeroised() -> None:
@@ -92,7 +93,7 @@ def test_of_two_boxes_on_one_person_the_surer_stays() -> None:
 
 def make(**changes: object) -> PersonDetector:
     settings = config.Detector.model_validate({"threads": 1, **changes})
-    return PersonDetector(settings, np.zeros)
+    return Networks(settings).people(np.zeros)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 300), (576, 768), (1080, 608), (64, 4000)])
@@ -128,4 +129,4 @@ def test_a_runtime_that_is_not_installed_is_named() -> None:
     if absent is None:
         pytest.skip("both runtimes are installed")
     with pytest.raises(RuntimeMissingError, match="tflite_runtime"):
-        load(b"", "tflite", 1)
+        make(runtime="tflite")

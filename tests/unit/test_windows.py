@@ -59,3 +59,44 @@ def test_a_step_back_of_the_clock_counts_nothing_twice() -> None:
     (closed,) = feed(windows, 500, 901)
     assert closed.lines == {}
     assert closed.observed_s == 900
+
+
+def test_who_objects_is_taken_out_of_the_open_window() -> None:
+    windows = Windows(15)
+    feed(windows, 0, 100)
+    passages = [Passage("l", True, START_S + 100, track) for track in (1, 2)]
+    windows.observe(look(100), passages, {1, 2})
+    windows.withdraw(1)
+    (closed,) = feed(windows, 101, 901)
+    assert (closed.lines, closed.objections) == ({"l": LineTally(forward=1)}, 1)
+
+
+def test_an_objection_of_somebody_nobody_followed_counts_as_one() -> None:
+    windows = Windows(15)
+    feed(windows, 0, 100)
+    windows.withdraw(None)
+    (closed,) = feed(windows, 101, 901)
+    assert closed.objections == 1
+
+
+def test_masks_are_those_known_when_a_person_leaves() -> None:
+    known: dict[int, bool] = {}
+    windows = Windows(15, masked=known.get)
+    feed(windows, 0, 100)
+    passages = [Passage("l", True, START_S + 100, track) for track in (1, 2, 3)]
+    windows.observe(look(100), passages, {1, 2, 3})
+    known.update({1: True, 2: False})
+    windows.observe(look(101), (), {1, 2, 3})
+    known.clear()
+    (closed,) = feed(windows, 102, 901)
+    assert closed.lines == {"l": LineTally(forward=3, masked=1, unmasked=1)}
+
+
+def test_nothing_of_anybody_is_kept_once_they_are_out_of_view() -> None:
+    windows = Windows(15)
+    feed(windows, 0, 100)
+    windows.observe(look(100), [Passage("l", True, START_S + 100, 1)], {1})
+    assert windows._open is not None
+    assert set(windows._open.in_view) == {1}
+    windows.observe(look(101), (), {2})
+    assert windows._open.in_view == {}

@@ -1,0 +1,1 @@
+"""Training, off the device: two CPU cores are enough."""
