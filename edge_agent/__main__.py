@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from edge_agent import config as configuration
 from edge_agent import measure, sandbox, surroundings
-from edge_agent.config import ConfigError, Loaded
+from edge_agent.config import AgentConfig, ConfigError, Loaded
 from edge_agent.io import keys, packets
 from edge_agent.io.keys import KeyFileError
 from edge_agent.io.light import Light, LightError
@@ -34,6 +35,11 @@ OPERATOR_KEY = "operator.pub.pem"
 SOCKET_NAME = "agent.sock"
 CANNOT_START = "event=cannot_start why="
 LONGEST_REASON = 400
+FACE_LOOKS = 200
+FEWEST_FACES = 30
+"""Faces seen, one a frame each, before anything is said of their size."""
+FACE_PX = 24
+"""Width of a face from which masks are judged as well as was measured."""
 NOT_IN_THIS_BUILD = frozenset({"scene-events", "installation-picture"})
 """Modules that a configuration may name and that nothing measures yet."""
 
@@ -215,7 +221,7 @@ def _vision(given: argparse.Namespace) -> int:
     order = decoding.order(agent.camera, agent.replay, lenient=given.unsafe_development)
     keeper = decoding.Keeper(order)
     # 2.
-    _confine(given, sandbox.Needs())
+    _confine(given, sandbox.Needs(devices=sandbox.accelerator(agent.detector.runtime)))
     # 3.
     from edge_agent import vision  # noqa: PLC0415
     from edge_agent.core.ground import GroundError  # noqa: PLC0415
@@ -286,12 +292,35 @@ def _check(given: argparse.Namespace) -> int:
         suits = suggest_view(agent.camera, agent.replay, agent.detector)
         if suits is not None and suits != agent.camera.view:
             print(f'view         set camera.view = "{suits}": that sees people here')  # noqa: T201
+        if any(module.name == "masks" for module in declared.modules):
+            _check_faces(agent)
         mqtt.probe(agent.mqtt, agent.device)
         print("broker       ok")  # noqa: T201
     except (SourceError, mqtt.MqttError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return WRONG_INPUT
     return 0 if given.unsafe_development or all(f.safe for f in findings) else 1
+
+
+def _check_faces(agent: AgentConfig) -> None:
+    """Say whether faces before the camera are large enough to judge masks on."""
+    from edge_agent.pixels.source import FacesWanted, open_source  # noqa: PLC0415
+
+    with open_source(
+        agent.camera, agent.replay, agent.detector, faces=FacesWanted(masks=False)
+    ) as source:
+        width, height = source.size
+        sizes = sorted(
+            min(face.box.width * width, face.box.height * height)
+            for observation in itertools.islice(source, FACE_LOOKS)
+            for face in observation.faces
+        )
+    if len(sizes) < FEWEST_FACES:
+        print("faces        too few seen to tell; let people walk by, and check again")  # noqa: T201
+        return
+    half_px = sizes[len(sizes) // 2]
+    small = "; TOO SMALL to judge masks: move the camera nearer" if half_px < FACE_PX else ""
+    print(f"faces        half of them at least {half_px:.0f} pixels wide{small}")  # noqa: T201
 
 
 def _declare(given: argparse.Namespace) -> int:

@@ -55,6 +55,19 @@ class Needs:
     programs: bool = False
 
 
+ACCELERATORS = {
+    "coral": ("apex_*", "bus/usb"),
+    "onnx": ("nvhost-*", "nvmap", "nvidia*", "dri/*"),
+}
+"""Files of /dev that a runtime opens, by patterns; not tried on a board yet."""
+
+
+def accelerator(runtime: str) -> tuple[Path, ...]:
+    """Return the device files, of those that are there, that a runtime of networks needs."""
+    patterns = ACCELERATORS.get(runtime, ())
+    return tuple(found for pattern in patterns for found in sorted(Path("/dev").glob(pattern)))
+
+
 def die_with_parent(with_signal: int = signal.SIGTERM) -> None:
     """Have the kernel end this process when the one that started it ends."""
     _libc.prctl(_PR_SET_PDEATHSIG, with_signal, 0, 0, 0)

@@ -66,6 +66,7 @@ class Vision:
         self._windows = Windows(declared.window_min, self._close_zones, self._votes.masked)
         self._release = Release(declared, speaker)
         self._told_s = 0
+        self._was_blind = False
 
     def run(self, observations: Iterable[Observation]) -> None:
         """Count until the observations end."""
@@ -78,6 +79,7 @@ class Vision:
                 due_s = time.monotonic() + (self._delay_s if self._live else 0.0)
                 for draft in self._release.decide(window):
                     self._outlet.say(draft, due_s)
+                self._tell_blindness()
             self._watch_zones(observation)
             self._heed(observation)
             if not self._live:
@@ -130,6 +132,15 @@ class Vision:
         if distance or self._declared.allows("occupancy", at, at):
             tracks = [t for t in self._counter.tracks if t.id not in self._objectors]
             self._zones.update(observation, tracks, distances=distance)
+
+    def _tell_blindness(self) -> None:
+        """Say, once a day at most, that masks could not be judged: nothing is published of them."""
+        if self._release.is_blind_for_masks != self._was_blind:
+            self._was_blind = self._release.is_blind_for_masks
+            if self._was_blind:
+                log.warning("event=masks_not_judged why='faces too small, or turned away'")
+            else:
+                log.info("event=masks_judged_again")
 
     def _tell_time(self, at_s: float) -> None:
         """Log a replay's clock, once a minute of its own time."""

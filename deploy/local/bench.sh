@@ -1,5 +1,5 @@
 #!/bin/sh
-# `make bench`: ours beside the peers, on the same detections, in one run.
+# `make bench`: ours beside the peers, then where time goes.
 set -eu
 cd "$(dirname "$0")/../.."
 lock=requirements/peers.lock
@@ -12,4 +12,5 @@ if ! { [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }; then
   .venv-peers/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$lock"
   echo "$wanted" >"$stamp"
 fi
-exec .venv/bin/python -m models.bench_counting "$@"
+.venv/bin/python -m models.bench_counting "$@"
+exec .venv/bin/python -m models.bench_measures

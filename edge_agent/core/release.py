@@ -43,6 +43,8 @@ UNOBSERVED_LIMIT_S = 5.0
 """R14: a window may miss this much and still have been observed whole."""
 LATE_LIMIT = 0.05
 """R1: with a larger share of frames dropped the measurement cannot be trusted."""
+MOST_UNJUDGED = 0.7
+"""R5: of what was seen, a larger share that could not be judged makes the rest mean nothing."""
 SMALLEST_GROUP = 3
 """R5: a share is banded only where both sides are at least this."""
 LARGEST_SHARE = 0.25
@@ -70,13 +72,13 @@ def say_passages(forward: int, backward: int, k: int) -> Directed | Total | None
 def say_masks(masked: int, unmasked: int, unjudged: int, k: int) -> Masks | None:
     """Return what may be said of masks, or None where nothing may be.
 
-    1. R5: only over at least k judged passages.
+    1. R5: only over at least k judged passages, and not where most could not be judged.
     2. R5: a side of fewer than 3 is coded so that 0, 1 and 2 look alike.
     3. R5: otherwise a band 5 points wide.
     """
     judged = masked + unmasked
     # 1.
-    if judged < max(k, K_FLOOR):
+    if judged < max(k, K_FLOOR) or unjudged > MOST_UNJUDGED * (judged + unjudged):
         return None
     blind = min(100 * unjudged // (judged + unjudged) // UNJUDGED_BAND * UNJUDGED_BAND, 90)
     # 2.
@@ -255,6 +257,12 @@ class Release:
         self._objections = 0
         self._day_windows = 0
         self._day: int | None = None
+        self._mask_batches = self._blind_batches = 0
+        self.is_blind_for_masks = False
+        """Whether, of the last service day's batches, most could not say anything of masks.
+
+        It is a function of what was released alone.
+        """
         self._forget()
 
     def decide(self, window: ClosedWindow) -> tuple[Draft, ...]:
@@ -274,6 +282,8 @@ class Release:
         day = service.day_of(start)
         if day != self._day:
             self._forget()
+            self.is_blind_for_masks = 2 * self._blind_batches > self._mask_batches
+            self._mask_batches = self._blind_batches = 0
         self._day = day
         # 2.
         if not service.includes(start, end):
@@ -322,6 +332,8 @@ class Release:
             if held.masks
             else None
         )
+        self._mask_batches += held.masks
+        self._blind_batches += held.masks and said is None
         return self._draft(window, scope, "ok", covers=held.windows, passages=passages, masks=said)
 
     def _decide_zone(self, window: ClosedWindow, end: datetime, scope: str) -> Draft:

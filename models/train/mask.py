@@ -17,10 +17,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.convert import face, onnx_graph
+from models.convert import face, onnx_export, onnx_graph
 from models.convert.int8 import quantise
 from models.convert.packages import CENTERFACE
 from models.data import DATA
+from models.manifest import WEIGHTS, keep
 from models.train import crops
 from models.train.crops import CLASSES, Crop
 
@@ -30,7 +31,6 @@ FEATURES = "474"
 BATCH = 64
 LEARNING_RATE = 6e-4
 SMOOTH = 0.05
-WEIGHTS = Path(__file__).parents[1] / "weights"
 Points = dict[int, Any]
 
 
@@ -178,11 +178,10 @@ def main() -> int:
         for picture in batches(learned[::20]):
             yield [picture[None]]
 
-    given.out.mkdir(parents=True, exist_ok=True)
     alone = keras.Input((SIDE, SIDE, 3), batch_size=1)
-    target = given.out / "model.tflite"
-    target.write_bytes(quantise(keras.Model(alone, model(alone)), calibration))
-    print(f"{target}: {target.stat().st_size} bytes", file=sys.stderr)
+    whole = keras.Model(alone, model(alone))
+    keep(given.out, "file", quantise(whole, calibration))
+    keep(given.out, "onnx", onnx_export.export(whole, (1, SIDE, SIDE, 3)))
     return 0
 
 

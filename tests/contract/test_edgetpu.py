@@ -6,7 +6,7 @@ import pytest
 
 from models import edgetpu
 
-MODELS = sorted(edgetpu.WEIGHTS.glob("*/*.tflite"))
+MODELS = sorted(edgetpu.WEIGHTS.glob("*/model.tflite"))
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.parent.name)

@@ -261,7 +261,7 @@ def test_all_pairs_up_to_sixty_never_tell_a_small_minority() -> None:
 @given(st.integers(0, 2000), st.integers(0, 2000), st.integers(0, 2000))
 def test_what_is_said_of_masks_is_true(masked: int, unmasked: int, unjudged: int) -> None:
     masks = say_masks(masked, unmasked, unjudged, 10)
-    if masked + unmasked < 10:
+    if masked + unmasked < 10 or unjudged > 0.7 * (masked + unmasked + unjudged):
         assert masks is None
         return
     assert masks is not None
@@ -449,3 +449,26 @@ def test_quiet_windows_on_board_are_carried_until_ten_have_boarded() -> None:
     assert (first.status, second.status, second.covers) == ("low", "ok", 2)
     assert second.occupancy is not None
     assert second.occupancy.mean == 25
+
+
+# -- masks that cannot be judged (R5)
+
+
+@pytest.mark.parametrize(
+    ("unjudged", "is_said"), [(0, True), (46, True), (47, False), (400, False)]
+)
+def test_masks_are_not_said_where_most_could_not_be_judged(unjudged: int, is_said: bool) -> None:
+    assert (say_masks(12, 8, unjudged, 10) is not None) == is_said
+
+
+def test_a_day_on_which_masks_could_not_be_judged_is_known_the_day_after() -> None:
+    deciding = release(a_declaration(modules=(module("masks"),)))
+    for index in range(96):
+        deciding.decide(window(index, 50, 50))
+    assert not deciding.is_blind_for_masks
+    deciding.decide(window(96))
+    assert deciding.is_blind_for_masks
+    judged = LineTally(50, 50, masked=60, unmasked=30)
+    for index in range(97, 193):
+        deciding.decide(window(index, lines={"main": judged}))
+    assert not deciding.is_blind_for_masks
