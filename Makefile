@@ -32,7 +32,7 @@ bench: setup ## Compare with peers: counts, time per frame, latency
 build: ## What a device installs, with its bill of materials and measurement, in out/build
 	@deploy/build/build.sh $(ARGS)
 
-models: setup ## Convert and train the models again from their sources (2 GB, 40 minutes)
+models: setup ## Convert and train the models again from their sources (2 GB, 20 minutes)
 	@models/convert/run.sh $(ARGS)
 
 lock: ## Pin all dependencies again (needs uv)

@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_agent import config
 from edge_agent.core.geometry import overlap
-from edge_agent.core.observation import Box, Mask
+from edge_agent.core.observation import Box, Face, Mask
 from edge_agent.pixels.faces import FaceWatcher, MaskClassifier
 from edge_agent.pixels.networks import Networks
 
@@ -22,6 +22,12 @@ SMALLEST_PX = 24.0
 SIZES = ((0.0, 24.0), (24.0, 32.0), (32.0, 48.0), (48.0, 96.0), (96.0, float("inf")))
 SAME = 0.4
 """IoU from which a face that was found is the one that is labelled."""
+
+
+TURNED = 0.25
+"""From this turn a face counts as turned (`pixels.faces`): about 25 degrees."""
+DARK = 70.0
+"""Mean grey of a face's lower half, of 255, below which it counts as dark."""
 
 
 class BoxesError(ValueError):
@@ -62,6 +68,15 @@ class Score:
     said: dict[str, Counter[str]] = field(
         default_factory=lambda: {name: Counter() for name in SAID}
     )
+
+    def add(self, label: str, said: Mask | None, alone: Mask) -> None:
+        """Take a labelled face in: what was said of it (None: not found), and of its own box."""
+        self.faces[label] += 1
+        self.told[label] += alone == SAID[label]
+        if said is not None:
+            self.found[label] += 1
+            self.right[label] += said == SAID[label]
+            self.said[label][said] += 1
 
     def report(self) -> dict[str, Any]:
         """Return the counts as what is printed; a recall over no face is None."""
@@ -112,7 +127,8 @@ def read(path: Path) -> list[Labelled]:
 def evaluate(images: Path, boxes: Path, settings: config.Detector) -> dict[str, Any]:
     """Return how many faces are found and judged as labelled.
 
-    The figures are of faces whose shorter side is at least `SMALLEST_PX`; `by_size` has all.
+    The figures are of faces whose shorter side is at least `SMALLEST_PX`; `by_size` has all. Those
+    `by_condition` overlap; turned and facing are of faces found alone.
 
     Raises:
         BoxesError: a table or a picture cannot be used.
@@ -122,25 +138,39 @@ def evaluate(images: Path, boxes: Path, settings: config.Detector) -> dict[str, 
     watcher = networks.faces(np.zeros, masks=True)
     classifier = networks.masks(np.zeros)
     whole, sizes = Score(), [Score() for _ in SIZES]
+    conditions = {name: Score() for name in ("facing", "turned", "dark below")}
     labelled = sorted(read(boxes), key=lambda face: face.image)
     for name, group in groupby(labelled, key=lambda face: face.image):
         picture = cv2.imread(str(images / name))
         if picture is None:
             raise BoxesError(f"{images / name}: not a picture that can be read")
-        for face, said, alone in _judged(picture, list(group), watcher, classifier):
+        for face, seen, alone in _judged(picture, list(group), watcher, classifier):
             into = [sizes[i] for i, (low, high) in enumerate(SIZES) if low <= face.px < high]
-            for score in (*into, *([whole] if face.px >= SMALLEST_PX else [])):
-                score.faces[face.label] += 1
-                score.told[face.label] += alone == SAID[face.label]
-                if said is not None:
-                    score.found[face.label] += 1
-                    score.right[face.label] += said == SAID[face.label]
-                    score.said[face.label][said] += 1
+            if face.px >= SMALLEST_PX:
+                into += [whole, *(conditions[name] for name in _conditions(picture, face, seen))]
+            for score in into:
+                score.add(face.label, None if seen is None else seen.mask, alone)
     by_size = {
         f"{low:g} to {high:g} px" if high < float("inf") else f"from {low:g} px": score.report()
         for (low, high), score in zip(SIZES, sizes, strict=True)
     }
-    return {"smallest_px": SMALLEST_PX, **whole.report(), "by_size": by_size}
+    by_condition = {name: score.report() for name, score in conditions.items()}
+    return {
+        "smallest_px": SMALLEST_PX, **whole.report(),
+        "by_size": by_size, "by_condition": by_condition,
+    }  # fmt: skip
+
+
+def _conditions(picture: Any, labelled: Labelled, seen: Face | None) -> list[str]:
+    """Return under which conditions a face is seen; its turn is known only of a face found."""
+    left, top, right, bottom = (max(0, round(value)) for value in labelled.box)
+    found = []
+    if seen is not None:
+        found.append("turned" if abs(seen.turn) >= TURNED else "facing")
+    lower = picture[(top + bottom) // 2 : bottom, left:right]
+    if lower.size and float(lower.mean()) < DARK:
+        found.append("dark below")
+    return found
 
 
 def _judged(
@@ -148,8 +178,8 @@ def _judged(
     labelled: list[Labelled],
     watcher: FaceWatcher,
     classifier: MaskClassifier,
-) -> list[tuple[Labelled, Mask | None, Mask]]:
-    """Return, for each labelled face, what was said of it (None: not found), and of its own box."""
+) -> list[tuple[Labelled, Face | None, Mask]]:
+    """Return each labelled face with the one found (None: none), and what its own box wears."""
     height, width = picture.shape[:2]
     found = watcher.watch(picture)
     truth = [
@@ -167,7 +197,7 @@ def _judged(
     return [
         (
             face,
-            found[matched[i]].mask if i in matched else None,
+            found[matched[i]] if i in matched else None,
             classifier.likeliest(picture, np.array(face.box, np.float32))[0],
         )
         for i, face in enumerate(labelled)

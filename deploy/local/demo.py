@@ -48,6 +48,10 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar="AX,AY,BX,BY",
         help="the counting line, as fractions of the picture (default: %(default)s)",
     )
+    parser.add_argument(
+        "--objections", action="store_true",
+        help="a head shake takes a person out of every count; this terminal is the light",
+    )  # fmt: skip
     parser.add_argument("--exit-after", type=int, metavar="N", help="end after N stored batches")
     parser.add_argument("--port", type=int, help=f"of the dashboard (default: {DEFAULT_WEB_PORT})")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep database and logs in DIR")
@@ -112,6 +116,9 @@ class Demo:
         self._web_port = self._choose_web_port(arguments.port)
         self._clip = arguments.source or str(clip.find())
         self._seen = 0
+        self._light = folder / "light"
+        self._is_lit = False
+        self._acknowledged = 0
         self._day = _yesterday_at_six()
 
     @staticmethod
@@ -173,17 +180,22 @@ class Demo:
                 if stored == wanted:
                     break
             self._watch()
-            self._show_clock()
+            self._show_state()
             time.sleep(POLL_S)
 
-    def _show_clock(self) -> None:
-        """Show a replay's own time on one line of a terminal; it tells nothing about anybody."""
-        if sys.stderr.isatty():
-            ticks = [part for part in self._children[-1].tail().split() if part.startswith("at=")]
-            if ticks:
-                print(
-                    f"\rin the video's day: {ticks[-1][3:]} ", end="", file=sys.stderr, flush=True
-                )
+    def _show_state(self) -> None:
+        """Show, on one line of a terminal and in no log, a replay's own time and the light."""
+        if not sys.stderr.isatty():
+            return
+        ticks = [part for part in self._children[-1].tail().split() if part.startswith("at=")]
+        shown = [f"in the video's day: {ticks[-1][3:]}"] if ticks else []
+        if self._arguments.objections:
+            was_lit, self._is_lit = self._is_lit, self._light.read_text() == "1"
+            self._acknowledged += self._is_lit and not was_lit
+            light = "(*)" if self._is_lit else "( )"
+            shown.append(f"light {light} objections seen: {self._acknowledged}")
+        if shown:
+            print(f"\r{'   '.join(shown)} ", end="", file=sys.stderr, flush=True)
 
     def _new_records(self) -> Iterator[dict[str, Any]]:
         query = f"{self.address()}api/v1/records?after={self._seen}&limit=100"
@@ -253,6 +265,9 @@ class Demo:
             "mqtt": {"host": "127.0.0.1", "port": self._broker_port},
         }
         del fields["lines"]
+        if self._arguments.objections:
+            self._light.write_text("0")
+            fields["objection"] = {"enabled": True, "light": str(self._light)}
         path = self._folder / "agent.toml"
         line = _toml({"id": SCOPE, "start": start, "end": end})
         path.write_text(f"{_toml(fields)}\n[[lines]]\n{line}")

@@ -27,6 +27,7 @@ class ShakeSettings:
     """What a head shake is.
 
     Attributes:
+        sure: score of the detector from which a face is followed.
         swings: to and fro, one after the other, that it takes.
         least: turn that each swing covers, in ways from eyes to mouth; of a large face.
         least_of_small: of a small one it is this, divided by the face's share of the picture's
@@ -40,6 +41,7 @@ class ShakeSettings:
         many_s: nearer than this they are many.
     """
 
+    sure: float = 0.4
     swings: int = 3
     least: float = 0.08
     least_of_small: float = 0.01
@@ -195,7 +197,11 @@ class Gestures:
 
     def _matched(self, observation: Observation) -> list[tuple[_Head, Face, Box]]:
         """Return heads with the face each has now, nearest first; a new head for a new face."""
-        boxes = [(face, upright(face.box, observation.aspect)) for face in observation.faces]
+        boxes = [
+            (face, upright(face.box, observation.aspect))
+            for face in observation.faces
+            if face.score >= self._settings.sure
+        ]
         pairs = sorted(
             (_apart(head.box, box), i, j)
             for i, head in enumerate(self._heads)

@@ -156,10 +156,10 @@ class PersonDetector:
         begin = time.perf_counter()
         self._network.run(self._tensor)
         self.invoke_s += time.perf_counter() - begin
-        logits = self._network.output(1 - self._boxes)[0, :, 1]
+        logits = self._network.output(1 - self._boxes, (0, slice(None), 1))
         chosen = np.flatnonzero(logits >= self._lowest_logit)
         scores = 1 / (1 + np.exp(-logits[chosen]))
-        raw = self._network.output(self._boxes).reshape(-1, 4)[chosen]
+        raw = self._network.output(self._boxes, (0, chosen)).reshape(-1, 4)
         boxes = decode(raw, self._anchors[chosen])
         height, width = frame.shape[:2]
         boxes *= np.array([right - left, bottom - top] * 2, np.float32)

@@ -27,6 +27,7 @@ STRIDE = 4
 """Pixels of the input for each cell of the output."""
 MOST_FACES = 40
 """The surest in one frame; more would not fit into a frame's time."""
+BEYOND_DOUBT = 0.95
 SAME_FACE = 0.6
 """IoU from which two boxes are of one face."""
 CLASSES: tuple[Mask, ...] = ("mask", "no_mask", "incorrect")
@@ -104,13 +105,14 @@ class FaceDetector:
         scores = (1 / (1 + np.exp(-logits[ys, xs]))).astype(np.float32)
         surest = np.argsort(-scores, kind="stable")[: 12 * MOST_FACES]
         ys, xs, scores = ys[surest], xs[surest], scores[surest]
-        size = STRIDE * np.exp(self._network.output(self._size)[0, ys, xs])
-        offset = self._network.output(self._offset)[0, ys, xs]
+        cells = (0, ys, xs)
+        size = STRIDE * np.exp(self._network.output(self._size, cells))
+        offset = self._network.output(self._offset, cells)
         middle_y = STRIDE * (ys + offset[:, 0] + 0.5)
         middle_x = STRIDE * (xs + offset[:, 1] + 0.5)
         left, top = middle_x - size[:, 1] / 2, middle_y - size[:, 0] / 2
         boxes = np.stack([left, top, left + size[:, 1], top + size[:, 0]], 1).astype(np.float32)
-        pairs = self._network.output(self._points)[0, ys, xs].reshape(-1, 5, 2)
+        pairs = self._network.output(self._points, cells).reshape(-1, 5, 2)
         points = np.stack(
             [
                 left[:, None] + pairs[..., 1] * size[:, 1:],
@@ -191,29 +193,42 @@ class MaskClassifier:
 
     def judge(self, frame: NDArray[np.uint8], box: Floats) -> Mask:
         """Return what a face in a (H, W, 3) uint8 BGR frame wears; `unknown` if that is unsure."""
+        if min(box[2] - box[0], box[3] - box[1]) < self._manifest.smallest_px:
+            return "unknown"
         said, sure = self.likeliest(frame, box)
-        small = min(box[2] - box[0], box[3] - box[1]) < self._manifest.smallest_px
-        return "unknown" if small or sure < self._manifest.sure else said
+        return said if sure >= self._manifest.sure else "unknown"
 
     def likeliest(self, frame: NDArray[np.uint8], box: Floats) -> tuple[Mask, float]:
-        """Return the likeliest class of a face, and how likely it is: seen as is, and mirrored."""
+        """Return the likeliest class of a face, and how likely it is.
+
+        What is not beyond doubt at first sight is decided with its mirror image.
+        """
         square(frame, box, self._manifest.context, self._tensor[0])
-        begin = time.perf_counter()
-        self._network.run(self._tensor)
-        logits = self._network.output(0)[0]
-        cv2.flip(self._tensor[0], 1, dst=self._mirrored[0])
-        self._network.run(self._mirrored)
-        logits = (logits + self._network.output(0)[0]) / 2
-        self.invoke_s += time.perf_counter() - begin
-        odds = np.exp(logits - logits.max())
+        logits = self._logits(self._tensor)
+        if _odds(logits).max() < BEYOND_DOUBT:
+            cv2.flip(self._tensor[0], 1, dst=self._mirrored[0])
+            logits = np.float32(0.5) * (logits + self._logits(self._mirrored))
+        odds = _odds(logits)
         best = int(odds.argmax())
-        return CLASSES[best], float(odds[best] / odds.sum())
+        return CLASSES[best], float(odds[best])
+
+    def _logits(self, picture: NDArray[np.uint8]) -> Floats:
+        begin = time.perf_counter()
+        self._network.run(picture)
+        self.invoke_s += time.perf_counter() - begin
+        return self._network.output(0, 0)
 
     def zeroise(self) -> None:
         """Leave no pixel behind."""
         self._tensor.fill(0)
         self._mirrored.fill(0)
         self._network.scrub()
+
+
+def _odds(logits: Floats) -> Floats:
+    odds: Floats = np.exp(logits - logits.max())
+    odds /= odds.sum()
+    return odds
 
 
 def pose(points: Floats) -> tuple[float, float]:

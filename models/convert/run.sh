@@ -14,5 +14,5 @@ if ! { [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }; then
 fi
 export TF_CPP_MIN_LOG_LEVEL=3
 .venv-train/bin/python -m models.convert.person "$@"
-.venv-train/bin/python -m models.train.face "$@"
+.venv-train/bin/python -m models.convert.face "$@"
 exec .venv-train/bin/python -m models.train.mask "$@"

@@ -152,7 +152,7 @@ def main() -> int:
     """Train and quantise into models/weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA, help="pictures of faces")
-    parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--out", type=Path, default=WEIGHTS / "mask-centerface")
     given = parser.parse_args()

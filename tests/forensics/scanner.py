@@ -34,16 +34,17 @@ class Fingerprints:
 
     def find(self, blocks: Iterable[bytes]) -> Counter[str]:
         """Return how often pieces of each form occur in blocks that follow one another."""
-        found: Counter[str] = Counter()
+        return Counter(self._pieces[piece] for piece in self.hits(blocks))
+
+    def hits(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield pieces as often as they occur in blocks that follow one another."""
         rest = b""
         for block in blocks:
             data = rest + block
-            found += self._in(data)
+            yield from self._in(data)
             rest = data[-(LENGTH - 1) :]
-        return found
 
-    def _in(self, data: bytes) -> Counter[str]:
-        found: Counter[str] = Counter()
+    def _in(self, data: bytes) -> Iterator[bytes]:
         for shift in range(8):
             count = (len(data) - shift) // 8
             if count < LENGTH // 8:
@@ -51,10 +52,8 @@ class Fingerprints:
             words = np.frombuffer(data, np.uint64, count, shift)
             for hit in np.flatnonzero(self._table[self._slot(words)]):
                 at = shift + 8 * int(hit)
-                form = self._pieces.get(data[at : at + LENGTH])
-                if form is not None:
-                    found[form] += 1
-        return found
+                if (piece := data[at : at + LENGTH]) in self._pieces:
+                    yield piece
 
 
 def pieces(data: bytes, form: str, most: int = 400) -> dict[bytes, str]:

@@ -24,7 +24,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from edge_agent import config
-from edge_agent.pixels import weights
+from edge_agent.pixels import faces, weights
 from edge_agent.pixels.networks import Networks
 from tests.forensics.scanner import Fingerprints, file, files, memory, pieces
 
@@ -79,11 +79,28 @@ def tensors(frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     ]
 
 
-def activations(inputs: list[NDArray[np.uint8]]) -> list[bytes]:
-    """Return every tensor that the network computes for some inputs, layer after layer."""
+def crops(frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Return what the classifier of masks is shown of a frame, as `watched.py` looks for faces."""
+    networks = Networks(config.Detector(threads=1))
+    looking = networks.faces(np.zeros, masks=True)._detector
+    looking._lowest = -50.0
+    seen = np.zeros((1, 80, 80, 3), np.uint8)
+    found = []
+    for box in looking.detect(frame).boxes[:4]:
+        faces.square(frame, box, 1.3, seen[0])
+        found += [seen.copy(), np.ascontiguousarray(seen[:, :, ::-1])]
+    return found
+
+
+def activations(
+    inputs: list[NDArray[np.uint8]],
+    model: str = MODEL,
+    kind: type[weights.Model] = weights.PersonModel,
+) -> list[bytes]:
+    """Return every tensor that a network computes for some inputs, layer after layer."""
     from ai_edge_litert.interpreter import Interpreter
 
-    content = weights.load(MODEL, weights.PersonModel).content("file")
+    content = weights.load(model, kind).content("file")
     network = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
     network.allocate_tensors()
     found = []
@@ -130,10 +147,37 @@ def child_of(process: int) -> int:
     return int(listed.stdout.split()[0])
 
 
+@pytest.fixture(scope="module")
+def face_fingerprints() -> Fingerprints:
+    """Return the marked frame's pieces in the forms that it takes where faces are looked for."""
+    frame, other = (simplejpeg.decode_jpeg(coded(index), "BGR") for index in (MARKED, MARKED + 1))
+    marks = pieces(frame.tobytes(), "picture", 1000)
+    cut, theirs = crops(frame), crops(other)
+    for given in cut:
+        marks |= pieces(given.tobytes(), "tile and tensor", 100)
+    layers = [
+        *activations([frame[None]], "face-centerface", weights.FaceModel),
+        *activations(cut, "mask-centerface", weights.MaskModel),
+    ]
+    for layer in layers:
+        marks |= pieces(layer, "activation", 40)
+    # Weights and saturated values are in every frame's run: only this frame's own count.
+    shared = Fingerprints(marks).hits([
+        *activations([other[None]], "face-centerface", weights.FaceModel),
+        *activations(theirs, "mask-centerface", weights.MaskModel),
+    ])  # fmt: skip
+    for piece in set(shared):
+        del marks[piece]
+    forms = Counter(marks.values())
+    assert len(forms) == 3
+    assert min(forms.values()) >= 100
+    return Fingerprints(marks)
+
+
 @contextmanager
 def stopped_after_the_deadline(
     film: Path, python: str = sys.executable, *, zeroing: bool = True, runtime: str = "litert",
-    fps: float = FPS, after_ns: int = DEADLINE_NS,
+    fps: float = FPS, after_ns: int = DEADLINE_NS, looked_for: str = "people",
 ) -> Iterator[dict[str, int]]:  # fmt: skip
     """Yield the processes of a run, both stopped so long after the marked frame's capture."""
     paths = [str(ROOT)] if zeroing else [str(HERE / "unzeroed"), str(ROOT)]
@@ -142,7 +186,8 @@ def stopped_after_the_deadline(
         del environment["MALLOC_PERTURB_"]
     mode = "scrubbed" if zeroing else "unscrubbed"
     watched = subprocess.Popen(
-        [python, str(HERE / "watched.py"), str(film), str(fps), runtime, mode, "99"],
+        [python, str(HERE / "watched.py"), str(film), str(fps), runtime, mode, "99",
+         looked_for],
         stdout=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     try:
@@ -183,6 +228,23 @@ def test_100_ms_after_its_capture_nothing_of_a_frame_is_in_memory(
         found = scan(processes, fingerprints)
     show("as it is", found)
     assert sum(sum(hits.values()) for hits in found.values()) == 0
+
+
+def test_100_ms_after_its_capture_nothing_of_a_face_is_in_memory(
+    film: Path, face_fingerprints: Fingerprints
+) -> None:
+    with stopped_after_the_deadline(film, looked_for="faces") as processes:
+        found = scan(processes, face_fingerprints)
+    show("faces and masks, as it is", found)
+    assert sum(sum(hits.values()) for hits in found.values()) == 0
+
+
+def test_without_zeroing_pieces_of_faces_are(film: Path, face_fingerprints: Fingerprints) -> None:
+    with stopped_after_the_deadline(film, zeroing=False, looked_for="faces") as processes:
+        found = scan(processes, face_fingerprints)
+    show("control: nothing zeroised", found)
+    for form in ("picture", "tile and tensor", "activation"):
+        assert found["vision"][form] >= 100, form
 
 
 def test_without_zeroing_hundreds_of_its_pieces_are(film: Path, fingerprints: Fingerprints) -> None:

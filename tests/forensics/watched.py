@@ -1,7 +1,9 @@
 """The pixel wall on a film, watched: says when each frame was captured. Started by a test.
 
-Arguments: the film, frames a second, the runtime, `scrubbed` or `unscrubbed`, and after which
-frame to stop. It prints `INDEX CAPTURED_NS` once a frame's observation is out, and goes on.
+Arguments: the film, frames a second, the runtime, `scrubbed` or `unscrubbed`, after which frame to
+stop, and `people` or `faces`. With `faces`, they are found wherever the network thinks most of one,
+since the film has none, and masks are judged on them. It prints `INDEX CAPTURED_NS` once a frame's
+observation is out, and goes on.
 """
 
 import sys
@@ -9,10 +11,11 @@ import time
 from pathlib import Path
 
 from edge_agent import config
+from edge_agent.pixels import faces
 from edge_agent.pixels.capture import Frame
-from edge_agent.pixels.source import Source, open_source
+from edge_agent.pixels.source import FacesWanted, Source, open_source
 
-film, fps, runtime, mode, last = sys.argv[1:]
+film, fps, runtime, mode, last, looked_for = sys.argv[1:]
 told: list[int] = []
 look = Source._observe
 
@@ -26,8 +29,13 @@ Source._observe = observed  # type: ignore[method-assign]
 if mode == "unscrubbed":
     Source._scrub = lambda _: None  # type: ignore[method-assign, misc]
 camera = config.Camera(source=film, fps=float(fps))
-detector = config.Detector.model_validate({"runtime": runtime, "threads": 1})
-with open_source(camera, config.Replay(pace="real"), detector) as source:
+threads = 1 if looked_for == "people" else 2
+detector = config.Detector.model_validate({"runtime": runtime, "threads": threads})
+wanted = FacesWanted(masks=True) if looked_for == "faces" else None
+faces.MOST_FACES = 4
+with open_source(camera, config.Replay(pace="real"), detector, faces=wanted) as source:
+    if wanted:
+        source._faces._detector._lowest = -50.0  # type: ignore[union-attr]
     print("keeper", source._keeper._process.pid, flush=True)
     for index, _ in enumerate(source):
         print(index, told[-1], flush=True)

@@ -1,6 +1,7 @@
 """Clips of a head that moves: a picture of a face, turned like a picture on a ball.
 
-The likeness is a real person's, from pictures that are never committed; the clip goes with the test.
+The likeness is a real person's, from pictures that are never committed; the clip goes when the
+test is over.
 """
 
 import csv
