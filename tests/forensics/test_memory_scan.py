@@ -79,8 +79,8 @@ def tensors(frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     ]
 
 
-def crops(frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Return what the classifier of masks is shown of a frame, as `watched.py` looks for faces."""
+def shown(frame: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]:
+    """Return what the networks for faces and masks are shown, as `watched.py` looks for faces."""
     networks = Networks(config.Detector(threads=1))
     looking = networks.faces(np.zeros, masks=True)._detector
     looking._lowest = -50.0
@@ -89,7 +89,7 @@ def crops(frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     for box in looking.detect(frame).boxes[:4]:
         faces.square(frame, box, 1.3, seen[0])
         found += [seen.copy(), np.ascontiguousarray(seen[:, :, ::-1])]
-    return found
+    return looking._tensor.copy(), found
 
 
 def activations(
@@ -152,18 +152,18 @@ def face_fingerprints() -> Fingerprints:
     """Return the marked frame's pieces in the forms that it takes where faces are looked for."""
     frame, other = (simplejpeg.decode_jpeg(coded(index), "BGR") for index in (MARKED, MARKED + 1))
     marks = pieces(frame.tobytes(), "picture", 1000)
-    cut, theirs = crops(frame), crops(other)
-    for given in cut:
+    (whole, cut), (their_whole, theirs) = shown(frame), shown(other)
+    for given in (whole, *cut):
         marks |= pieces(given.tobytes(), "tile and tensor", 100)
     layers = [
-        *activations([frame[None]], "face-centerface", weights.FaceModel),
+        *activations([whole], "face-centerface", weights.FaceModel),
         *activations(cut, "mask-centerface", weights.MaskModel),
     ]
     for layer in layers:
         marks |= pieces(layer, "activation", 40)
     # Weights and saturated values are in every frame's run: only this frame's own count.
     shared = Fingerprints(marks).hits([
-        *activations([other[None]], "face-centerface", weights.FaceModel),
+        *activations([their_whole], "face-centerface", weights.FaceModel),
         *activations(theirs, "mask-centerface", weights.MaskModel),
     ])  # fmt: skip
     for piece in set(shared):
