@@ -72,36 +72,30 @@ class Vision:
         """Count until the observations end."""
         for observation in observations:
             self._light.tend(time.monotonic())
-            passages = self._passages(observation)
+            passages = self._follow(observation)
+            counted = [passage for passage in passages if passage.track not in self._objectors]
             in_view = {track.id for track in self._counter.tracks}
-            for window in self._windows.observe(observation, passages, in_view):
+            for window in self._windows.observe(observation, counted, in_view):
                 # R1: a camera's records wait a fixed time; a replay's clock is not the wall's.
                 due_s = time.monotonic() + (self._delay_s if self._live else 0.0)
                 for draft in self._release.decide(window):
                     self._outlet.say(draft, due_s)
                 self._tell_blindness()
             self._watch_zones(observation)
+            if self._boarding:
+                # What is believed of people on board knows nobody, and so no objector.
+                self._boarding.update(observation, passages)
             self._heed(observation)
             if not self._live:
                 self._tell_time(observation.at_s)
 
-    def _passages(self, observation: Observation) -> list[Passage]:
-        """Return the passages that an observation confirms, but for those of objectors.
-
-        1. Follow people.
-        2. See whose faces there are, and what they wear.
-        3. Who objected is counted nowhere; what is believed of people on board knows nobody.
-        """
-        # 1.
+    def _follow(self, observation: Observation) -> tuple[Passage, ...]:
+        """Follow people and what their faces wear; return the passages that are confirmed."""
         passages = self._counter.update(observation)
         alive = {track.id for track in self._counter.tracks}
         self._objectors &= alive
-        # 2.
         self._votes.update(heads(observation, self._counter.tracks), alive)
-        # 3.
-        if self._boarding:
-            self._boarding.update(observation, passages)
-        return [passage for passage in passages if passage.track not in self._objectors]
+        return passages
 
     def _heed(self, observation: Observation) -> None:
         """R12: take whoever has just shaken the head out of every count, and say so by light."""

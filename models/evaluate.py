@@ -316,7 +316,11 @@ def _distance(given: argparse.Namespace) -> Nearness:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one evaluation; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m models.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m models.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     counts = commands.add_parser("counting", help="passages over a line of a video")
     stays = commands.add_parser("occupancy", help="people in a zone of a video, over time")

@@ -118,6 +118,11 @@ def read(path: Path) -> list[Labelled]:
             left, top, right, bottom = (float(row[name]) for name in COLUMNS[2:])
         except ValueError:
             raise BoxesError(f"{path}, line {number}: expected a box in pixels") from None
+        if not (left < right and top < bottom):  # not a number is neither
+            raise BoxesError(
+                f"{path}, line {number}: expected xmin < xmax and ymin < ymax, got"
+                f" {left:g},{top:g},{right:g},{bottom:g}"
+            )
         found.append(Labelled(row["image"], row["label"], (left, top, right, bottom)))
     if not found:
         raise BoxesError(f"{path}: no face in it")
@@ -141,9 +146,10 @@ def evaluate(images: Path, boxes: Path, settings: config.Detector) -> dict[str, 
     conditions = {name: Score() for name in ("facing", "turned", "dark below")}
     labelled = sorted(read(boxes), key=lambda face: face.image)
     for name, group in groupby(labelled, key=lambda face: face.image):
-        picture = cv2.imread(str(images / name))
+        path = images / name
+        picture = cv2.imread(str(path)) if path.is_file() else None
         if picture is None:
-            raise BoxesError(f"{images / name}: not a picture that can be read")
+            raise BoxesError(f"{path}: expected a picture; give the folder that has them all")
         for face, seen, alone in _judged(picture, list(group), watcher, classifier):
             into = [sizes[i] for i, (low, high) in enumerate(SIZES) if low <= face.px < high]
             if face.px >= SMALLEST_PX:

@@ -37,6 +37,28 @@ def test_masks_are_judged_as_well_as_the_card_says(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("x.png,hat,1,1,2,2", "line 2: expected one of mask, no_mask, incorrect_mask, got hat"),
+        ("x.png,mask,1,1,a,2", "line 2: expected a box in pixels"),
+        ("x.png,mask,3,1,2,2", "line 2: expected xmin < xmax and ymin < ymax, got 3,1,2,2"),
+        ("x.png,mask,nan,1,2,2", "line 2: expected xmin < xmax"),
+        ("x.png,mask,1,1,2,2", "x.png: expected a picture"),
+        ("x.png,mask,1", "expected the columns image, label, xmin, ymin, xmax, ymax"),
+        ("", "no face in it"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str, told: str
+) -> None:
+    table = tmp_path / "boxes.csv"
+    table.write_text(f"image,label,xmin,ymin,xmax,ymax\n{row}\n")
+    assert main(["masks", str(tmp_path), str(table)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
 @pytest.mark.parametrize("number", [0, 7])
 @pytest.mark.parametrize("motion", heads.MOTIONS)
 def test_a_head_that_is_shaken_objects_and_no_other(
