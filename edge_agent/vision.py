@@ -116,7 +116,9 @@ class Vision:
     def _close_zones(self) -> dict[str, ZoneTally]:
         sums = self._zones.close()
         if self._boarding and self._declared.vehicle:
-            sums[self._declared.vehicle.id] = self._boarding.close()
+            on_board = self._boarding.close()
+            if on_board is not None:
+                sums[self._declared.vehicle.id] = on_board
         return sums
 
     def _watch_zones(self, observation: Observation) -> None:

@@ -102,14 +102,14 @@ class Boarding:
             if self._too_many_out > self.drift + 2:
                 self._is_known = False
 
-    def close(self) -> ZoneTally:
-        """Return the sums since the last call; of nobody where not all of them can be relied on.
+    def close(self) -> ZoneTally | None:
+        """Return the sums since the last call; None where not all of them can be relied on.
 
         Contributors are those who boarded: nobody counts for two windows. Nobody's stay is known,
         so the longest is taken to be all of the time.
         """
-        tally = ZoneTally()
-        if self._was_known and self._length_s:
+        tally = None
+        if self._was_known:
             tally = ZoneTally(self._boarded, self._stayed_s, self._length_s)
         self._boarded, self._stayed_s, self._length_s = 0, 0.0, 0.0
         self._was_known = self.is_sayable

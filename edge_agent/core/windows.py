@@ -30,7 +30,7 @@ class ClosedWindow:
         late: frames dropped because they would have outlived their time, or could not be read.
         looks: observations that fell into it, seen or not.
         lines: of each line with a passage, by id.
-        zones: of each zone with a stay, by id.
+        zones: of each zone with a stay, by id; people on board, where they are known.
         objections: people who shook their head; they are in no other number (R12).
     """
 
