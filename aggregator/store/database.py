@@ -291,7 +291,10 @@ class Database:
     # -- pages
 
     def lines(self) -> list[Line]:
-        """Return every line of every device, by site and label; a zone is no line."""
+        """Return every line of every device, by site and label.
+
+        A zone or a vehicle is no line: its declaration says so, or else what it has said.
+        """
         scope, device, record = schema.scope, schema.device, schema.record
         measured = sa.or_(record.c.occupancy_mean.is_not(None), record.c.mean_cm.is_not(None))
         is_zone = sa.exists().where(
@@ -303,8 +306,14 @@ class Database:
             .where(scope.c.scope != OBJECTIONS, ~is_zone)
             .order_by(device.c.site, scope.c.label)
         )
+        table = schema.declaration
+        newest_last = sa.select(table.c.body).order_by(table.c.added_s)
         with self._engine.connect() as connection:
-            return [Line(*row) for row in connection.execute(query)]
+            found = [Line(*row) for row in connection.execute(query)]
+            bodies = connection.scalars(newest_last).all()
+        declared = [Declaration.model_validate_json(body) for body in bodies]
+        lines = {d.device: {line.id for line in d.lines} for d in declared}
+        return [line for line in found if line.scope in lines.get(line.device, {line.scope})]
 
     def stretch(self, line: Line, start_s: int, end_s: int) -> list[Stored]:
         """Return a line's records of a stretch of time, by window."""

@@ -16,8 +16,9 @@ from aggregator.store.database import Database, DatabaseError, Incoming
 from aggregator.store.schema import metadata
 from deploy.local.processes import free_port
 from edge_agent.wire import codec
+from edge_agent.wire.declaration import Door, Vehicle
 from edge_agent.wire.messages import Directed
-from tests.records import NO_SIGNATURE, a_record
+from tests.records import NO_SIGNATURE, a_declaration, a_record
 
 WINDOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 
@@ -120,6 +121,18 @@ def test_a_days_records_come_back_in_order(database: Database) -> None:
     found = database.stretch(line, start_s, start_s + 86400)
     assert [record.window_s for record in found] == [start_s + index * 900 for index in (1, 2, 3)]
     assert database.newest() == start_s + 4 * 900
+
+
+def test_what_a_device_declares_as_no_line_is_none_though_it_never_said_anything(
+    database: Database,
+) -> None:
+    bus = Vehicle(id="on-board", doors=(Door(line="main", inward="forward"),), capacity=80)
+    assert database.declare(a_declaration(vehicle=bus), 1)
+    silent = a_record(window=WINDOW, scope="on-board", status="defect", passages=None)
+    sealed = codec.seal(silent, lambda _: NO_SIGNATURE)
+    quiet = Incoming(Accepted(silent, codec.digest(sealed)), sealed)
+    database.store([incoming(0), quiet], [], 1)
+    assert [line.scope for line in database.lines()] == ["main"]
 
 
 def test_refusals_are_counted_by_reason(database: Database, url: str) -> None:
