@@ -34,15 +34,10 @@ def heads(observation: Observation, tracks: Sequence[Track]) -> dict[int, Face]:
     if not seen or not observation.faces:
         return {}
     costs = [
-        [_misfit(track.box, upright(face.box, observation.aspect)) for face in observation.faces]
+        [_misfit(track.box, face.box.stretched(observation.aspect)) for face in observation.faces]
         for track in seen
     ]
     return {seen[row].id: observation.faces[column] for row, column in assign(costs)}
-
-
-def upright(box: Box, aspect: float) -> Box:
-    """Return a normalised box in isotropic coordinates, as tracks have them."""
-    return Box(box.left * aspect, box.top, box.right * aspect, box.bottom)
 
 
 def _misfit(person: Box, face: Box) -> float:

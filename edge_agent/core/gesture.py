@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from edge_agent.core.attributes import upright
 from edge_agent.core.observation import Box, Face, Observation
 
 MEMORY_S = 4.0
@@ -198,7 +197,7 @@ class Gestures:
     def _matched(self, observation: Observation) -> list[tuple[_Head, Face, Box]]:
         """Return heads with the face each has now, nearest first; a new head for a new face."""
         boxes = [
-            (face, upright(face.box, observation.aspect))
+            (face, face.box.stretched(observation.aspect))
             for face in observation.faces
             if face.score >= self._settings.sure
         ]

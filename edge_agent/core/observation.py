@@ -40,6 +40,10 @@ class Box:
         """Bottom centre: where a standing person touches the floor."""
         return (self.left + self.right) / 2, self.bottom
 
+    def stretched(self, aspect: float) -> "Box":
+        """Return the box in isotropic coordinates: a picture that is `aspect` wide and 1 high."""
+        return Box(self.left * aspect, self.top, self.right * aspect, self.bottom)
+
 
 @dataclass(frozen=True, slots=True)
 class Detection:

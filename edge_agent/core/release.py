@@ -339,12 +339,13 @@ class Release:
     def _decide_zone(self, window: ClosedWindow, end: datetime, scope: str) -> Draft:
         """R2, R6, R7. The profile dp says nothing of zones: one person moves several values.
 
-        In a zone, a stay is capped; on board nobody's is known, and may be all of the time. R14:
-        where people on board are not known, a batch with such a window would not be true.
+        In a zone, a stay is capped; on board nobody's is known, and may be all of the time. Where
+        people on board are not known, a batch with such a window would not be true; that is `low`
+        like any other, since a few passages decide whether they are known (R1).
         """
         if scope == self._on_board and scope not in window.zones:
             self._held[scope] = _Held()
-            return self._draft(window, scope, "defect")
+            return self._draft(window, scope, "low")
         held = self._held[scope]
         held.windows += 1
         held.zone = held.zone.then(window.zones.get(scope, ZoneTally()))

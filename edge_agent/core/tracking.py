@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from edge_agent.core.assignment import FORBIDDEN, assign
 from edge_agent.core.geometry import Point, overlap
-from edge_agent.core.observation import Box, Detection, Observation
+from edge_agent.core.observation import Box, Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class Tracker:
         for track in self._tracks:
             track.predict(min(dt_s, settings.keep_s), settings)
         if observation.seen:
-            boxes = [(_stretched(d, observation.aspect), d.score) for d in observation.detections]
+            boxes = [(d.box.stretched(observation.aspect), d.score) for d in observation.detections]
             sure = [(b, s) for b, s in boxes if s >= settings.sure]
             unsure = [(b, s) for b, s in boxes if settings.unsure <= s < settings.sure]
             # 2.
@@ -253,8 +253,3 @@ class Tracker:
                     if younger.shadowed_s > settings.duplicate_s:
                         doubles.add(younger.id)
         self._tracks = [track for track in self._tracks if track.id not in doubles]
-
-
-def _stretched(detection: Detection, aspect: float) -> Box:
-    box = detection.box
-    return Box(box.left * aspect, box.top, box.right * aspect, box.bottom)

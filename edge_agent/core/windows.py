@@ -137,12 +137,12 @@ class Windows:
                 self._open.in_view.pop(track, None)
 
     def _settle(self, window: _Open, in_view: Collection[int]) -> None:
-        """Take over what is known of masks by now; add up those who are not in view any more."""
+        """Take over what is known of those in view by now; add up those who are not any more."""
         for track, passages in list(window.in_view.items()):
-            known = self._masked(track)
-            if known is not None:
+            if track in in_view:
+                known = self._masked(track)
                 passages[:] = [replace(passage, masked=known) for passage in passages]
-            if track not in in_view:
+            else:
                 del window.in_view[track]
                 for passage in passages:
                     one = LineTally(

@@ -74,6 +74,6 @@ def test_people_on_board_are_said_of_a_ride_and_not_of_a_start() -> None:
     vision = Vision(loaded, Speaker("0" * 16, development=False), scribe, Light.none())  # type: ignore[arg-type]
     vision.run(ride(datetime.fromisoformat(MODULE["start"]).timestamp()))
     said = [(r.status, r.occupancy) for r in scribe.records if r.scope == "on-board"]
-    assert [status for status, _ in said] == ["defect", "ok"]
+    assert [status for status, _ in said] == ["low", "ok"]
     assert said[1][1] is not None
     assert (said[1][1].mean, said[1][1].level) == (10, "free")

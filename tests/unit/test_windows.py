@@ -92,6 +92,17 @@ def test_masks_are_those_known_when_a_person_leaves() -> None:
     assert closed.lines == {"l": LineTally(forward=3, masked=1, unmasked=1)}
 
 
+def test_a_vote_that_becomes_undecided_is_neither() -> None:
+    known: dict[int, bool] = {1: True}
+    windows = Windows(15, masked=known.get)
+    feed(windows, 0, 100)
+    windows.observe(look(100), [Passage("l", True, START_S + 100, 1)], {1})
+    known.clear()
+    windows.observe(look(101), (), {1})
+    (closed,) = feed(windows, 102, 901)
+    assert closed.lines == {"l": LineTally(forward=1)}
+
+
 def test_nothing_of_anybody_is_kept_once_they_are_out_of_view() -> None:
     windows = Windows(15)
     feed(windows, 0, 100)
