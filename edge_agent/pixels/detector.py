@@ -8,19 +8,13 @@ The network sees 300 x 300 pixels, so a wide picture is cut into overlapping til
     └────────────┴───────┴────────────┘
 """
 
-import time
-from collections.abc import Callable
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.observation import Box, Detection
 from edge_agent.pixels import runtime, weights
-
-Allocate = Callable[[tuple[int, ...], Any], NDArray[Any]]
-Floats = NDArray[np.float32]
+from edge_agent.pixels.looker import Allocate, Floats, Looker, logit, suppress
 
 SEAM = 0.008
 """A box that ends this near to an inner seam is cut by it, as a share of the picture."""
@@ -69,23 +63,8 @@ def decode(raw: Floats, anchors: Floats) -> Floats:
     return np.stack([x - half_width, y - half_height, x + half_width, y + half_height], 1)
 
 
-def suppress(boxes: Floats, scores: Floats, limit: float) -> NDArray[np.intp]:
-    """Return the indices of the boxes to keep, the surest first: greedy non-maximum suppression."""
-    order = np.argsort(-scores, kind="stable")
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept: list[int] = []
-    while order.size:
-        first, rest = order[0], order[1:]
-        kept.append(int(first))
-        near = np.minimum(boxes[first, 2:], boxes[rest, 2:])
-        far = np.maximum(boxes[first, :2], boxes[rest, :2])
-        shared = np.prod(np.clip(near - far, 0, None), axis=1)
-        order = rest[shared <= limit * (area[first] + area[rest] - shared)]
-    return np.array(kept, np.intp)
-
-
-class PersonDetector:
-    """A detector whose every pixel-bearing buffer comes from the caller's arena."""
+class PersonDetector(Looker[weights.PersonModel]):
+    """A detector of people."""
 
     def __init__(
         self,
@@ -93,15 +72,10 @@ class PersonDetector:
         network: runtime.Network,
         allocate: Allocate,
     ) -> None:
-        self._manifest = model.manifest
-        self._network = network
-        self._tensor = allocate(network.input_shape, np.uint8)
+        super().__init__(model, network, allocate)
         self._boxes = next(i for i, s in enumerate(self._network.output_shapes) if s[-1] == 4)
         self._anchors = ssd_anchors(self._manifest.anchors)
-        floor = self._manifest.score_floor
-        self._lowest_logit = float(np.log(floor / (1 - floor)))
-        self.invoke_s = 0.0
-        """Time that the network alone took for the last frame."""
+        self._lowest_logit = logit(self._manifest.score_floor)
 
     def detect(self, frame: NDArray[np.uint8]) -> tuple[Detection, ...]:
         """Find the people in a frame.
@@ -127,11 +101,6 @@ class PersonDetector:
             if box[2] > box[0] and box[3] > box[1]
         )
 
-    def zeroise(self) -> None:
-        """Leave no pixel behind: neither in our tensor nor in the network's activations."""
-        self._tensor.fill(0)
-        self._network.scrub()
-
     def _tiles(self, width: int, height: int) -> list[tuple[int, int, int, int]]:
         """Return left, top, right, bottom of each tile in pixels."""
         count, share = self._manifest.tiles, self._manifest.tile_share
@@ -153,9 +122,7 @@ class PersonDetector:
         """
         size = self._tensor.shape[1:3]
         cv2.resize(frame[top:bottom, left:right], (size[1], size[0]), dst=self._tensor[0])
-        begin = time.perf_counter()
-        self._network.run(self._tensor)
-        self.invoke_s += time.perf_counter() - begin
+        self._run(self._tensor)
         logits = self._network.output(1 - self._boxes, (0, slice(None), 1))
         chosen = np.flatnonzero(logits >= self._lowest_logit)
         scores = 1 / (1 + np.exp(-logits[chosen]))

@@ -12,7 +12,6 @@ the nose is between the middle of the eyes and the middle of the mouth, in units
           mouth               A leaning head changes neither.
 """
 
-import time
 from dataclasses import dataclass
 
 import cv2
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_agent.core.observation import Box, Face, Mask
 from edge_agent.pixels import runtime, weights
-from edge_agent.pixels.detector import Allocate, Floats, suppress
+from edge_agent.pixels.looker import Allocate, Floats, Looker, ious, logit, suppress
 
 STRIDE = 4
 """Pixels of the input for each cell of the output."""
@@ -48,8 +47,8 @@ class Found:
     points: Floats
 
 
-class FaceDetector:
-    """A face detector whose input comes from the caller's arena."""
+class FaceDetector(Looker[weights.FaceModel]):
+    """A detector of faces, and of five points of each."""
 
     def __init__(
         self,
@@ -57,17 +56,13 @@ class FaceDetector:
         network: runtime.Network,
         allocate: Allocate,
     ) -> None:
-        self._manifest = model.manifest
-        self._network = network
-        self._tensor = allocate(network.input_shape, np.uint8)
+        super().__init__(model, network, allocate)
         by_depth = {shape[-1]: index for index, shape in enumerate(network.output_shapes)}
         self._score, self._points = by_depth[1], by_depth[10]
         twos = [index for index, shape in enumerate(network.output_shapes) if shape[-1] == 2]
         # The size's logarithm is never below that of a pixel; the offset is, half of the time.
         self._size, self._offset = self._told_apart(twos)
-        floor = model.manifest.score_floor
-        self._lowest = float(np.log(floor / (1 - floor)))
-        self.invoke_s = 0.0
+        self._lowest = logit(model.manifest.score_floor)
 
     def _told_apart(self, twos: list[int]) -> tuple[int, int]:
         self._network.run(self._tensor)
@@ -87,16 +82,10 @@ class FaceDetector:
         part = self._tensor[0, : shown[1], : shown[0]]
         how = cv2.INTER_AREA if share < 0.75 else cv2.INTER_LINEAR
         cv2.resize(frame, shown, dst=part, interpolation=how)
-        begin = time.perf_counter()
-        self._network.run(self._tensor)
-        self.invoke_s = time.perf_counter() - begin
+        self.invoke_s = 0.0
+        self._run(self._tensor)
         found = self._decode()
         return Found(found.boxes / share, found.scores, found.points / share)
-
-    def zeroise(self) -> None:
-        """Leave no pixel behind."""
-        self._tensor.fill(0)
-        self._network.scrub()
 
     def _decode(self) -> Found:
         """Return the faces that the outputs speak of, in pixels of the input."""
@@ -122,20 +111,10 @@ class FaceDetector:
         ).astype(np.float32)
         kept = suppress(boxes, scores, self._manifest.overlap_limit)[:MOST_FACES]
         # Neighbouring cells speak of the same face: their mean trembles less than the surest.
-        weights_of = scores * (_ious(boxes[kept], boxes) > SAME_FACE)
+        weights_of = scores * (ious(boxes[kept], boxes) > SAME_FACE)
         weights_of /= weights_of.sum(1, keepdims=True)
         steady = np.einsum("kn,npc->kpc", weights_of, points)
         return Found(weights_of @ boxes, scores[kept], steady)
-
-
-def _ious(some: Floats, others: Floats) -> Floats:
-    """Return (K, N) float32 intersection over union of (K, 4) and (N, 4) boxes."""
-    low = np.maximum(some[:, None, :2], others[None, :, :2])
-    high = np.minimum(some[:, None, 2:], others[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (some, others)]
-    found: Floats = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6)
-    return found
 
 
 def square(frame: NDArray[np.uint8], box: Floats, context: float, out: NDArray[np.uint8]) -> None:
@@ -152,7 +131,7 @@ def square(frame: NDArray[np.uint8], box: Floats, context: float, out: NDArray[n
     side, share = out.shape[0], out.shape[0] / size
     x, y = (left + right - size) / 2, (top + bottom - size) / 2
     way = np.array([[share, 0, -share * x], [0, share, -share * y]], np.float32)
-    # Area sampling by the inverse: no pixel between two others is skipped, and no copy is made.
+    # Reduced by areas, where it must be: no pixel between two others is skipped, and none copied.
     if share >= 0.75:
         cv2.warpAffine(frame, way, (side, side), dst=out, borderMode=cv2.BORDER_REPLICATE)
         return
@@ -176,8 +155,8 @@ def square(frame: NDArray[np.uint8], box: Floats, context: float, out: NDArray[n
     out[:, high[0] :] = out[:, high[0] - 1 : high[0]]
 
 
-class MaskClassifier:
-    """Tells whether a face wears a mask; its input comes from the caller's arena."""
+class MaskClassifier(Looker[weights.MaskModel]):
+    """Tells whether a face wears a mask."""
 
     def __init__(
         self,
@@ -185,11 +164,8 @@ class MaskClassifier:
         network: runtime.Network,
         allocate: Allocate,
     ) -> None:
-        self._manifest = model.manifest
-        self._network = network
-        self._tensor = allocate(network.input_shape, np.uint8)
+        super().__init__(model, network, allocate)
         self._mirrored = allocate(network.input_shape, np.uint8)
-        self.invoke_s = 0.0
 
     def judge(self, frame: NDArray[np.uint8], box: Floats) -> Mask:
         """Return what a face in a (H, W, 3) uint8 BGR frame wears; `unknown` if that is unsure."""
@@ -213,16 +189,13 @@ class MaskClassifier:
         return CLASSES[best], float(odds[best])
 
     def _logits(self, picture: NDArray[np.uint8]) -> Floats:
-        begin = time.perf_counter()
-        self._network.run(picture)
-        self.invoke_s += time.perf_counter() - begin
+        self._run(picture)
         return self._network.output(0, 0)
 
     def zeroise(self) -> None:
         """Leave no pixel behind."""
-        self._tensor.fill(0)
         self._mirrored.fill(0)
-        self._network.scrub()
+        super().zeroise()
 
 
 def _odds(logits: Floats) -> Floats:

@@ -6,8 +6,9 @@ from functools import partial
 
 from edge_agent import config
 from edge_agent.pixels import runtime, weights
-from edge_agent.pixels.detector import Allocate, PersonDetector
+from edge_agent.pixels.detector import PersonDetector
 from edge_agent.pixels.faces import FaceDetector, FaceWatcher, MaskClassifier
+from edge_agent.pixels.looker import Allocate
 from edge_agent.pixels.weights import Kind
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.core.observation import Box, Detection
-from edge_agent.pixels.detector import Allocate
+from edge_agent.pixels.looker import Allocate
 
 WIDTH = 160
 """Pixels that a frame is reduced to before it is looked at."""

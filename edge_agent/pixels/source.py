@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from edge_agent import config
 from edge_agent.core.observation import Detection, Face, Observation
 from edge_agent.pixels.capture import Capture, Frame, SourceError, shown
-from edge_agent.pixels.detector import Allocate
 from edge_agent.pixels.diagnosis import Finding, diagnose
 from edge_agent.pixels.frames import Arena
 from edge_agent.pixels.keeper import Keeper, KeeperError, is_live, order
 from edge_agent.pixels.latency import BUDGET_MS, Health, Histogram, Stages
+from edge_agent.pixels.looker import Allocate
 from edge_agent.pixels.networks import Networks
 from edge_agent.pixels.overhead import OverheadDetector
 from edge_agent.pixels.runtime import RuntimeMissingError

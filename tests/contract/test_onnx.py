@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_agent import config
+from edge_agent.core.geometry import overlap
 from edge_agent.pixels import runtime, weights
 from edge_agent.pixels.networks import Networks
 from models.data import frames
@@ -67,13 +68,6 @@ def people(name: runtime.Name, pictures: list[Any]) -> list[list[Any]]:
     return [[d for d in detector.detect(p) if d.score >= 0.5] for p in pictures]
 
 
-def overlap(one: Any, other: Any) -> float:
-    wide = min(one.right, other.right) - max(one.left, other.left)
-    high = min(one.bottom, other.bottom) - max(one.top, other.top)
-    shared = max(0.0, wide) * max(0.0, high)
-    return float(shared / (one.width * one.height + other.width * other.height - shared))
-
-
 @pytest.mark.data
 def test_the_same_people_are_found_in_real_pictures(data: Path) -> None:
     pictures = [
@@ -84,7 +78,7 @@ def test_the_same_people_are_found_in_real_pictures(data: Path) -> None:
     eight_bit, floating = people("litert", pictures), people("onnx", pictures)
     found = sum(len(mine) for mine in eight_bit)
     same = sum(
-        any(overlap(one.box, other.box) >= 0.7 for other in theirs)
+        any(overlap(one.box, other.box)[0] >= 0.7 for other in theirs)
         for mine, theirs in zip(eight_bit, floating, strict=True)
         for one in mine
     )
@@ -102,7 +96,7 @@ def test_the_same_faces_and_masks_are_seen_in_real_pictures(data: Path) -> None:
         watcher = Networks(settings).faces(np.zeros, masks=True)
         seen.append([[f for f in watcher.watch(p) if f.score >= 0.4] for p in pictures])
     pairs = [
-        (one, next((o for o in theirs if overlap(one.box, o.box) >= 0.6), None))
+        (one, next((o for o in theirs if overlap(one.box, o.box)[0] >= 0.6), None))
         for mine, theirs in zip(*seen, strict=True)
         for one in mine
     ]

@@ -7,9 +7,10 @@ import pytest
 
 from edge_agent import config
 from edge_agent.pixels import weights
-from edge_agent.pixels.detector import PersonDetector, decode, ssd_anchors, suppress
+from edge_agent.pixels.detector import PersonDetector, decode, ssd_anchors
 from edge_agent.pixels.frames import Arena, LeaseError, Ring
 from edge_agent.pixels.latency import Histogram
+from edge_agent.pixels.looker import suppress
 from edge_agent.pixels.networks import Networks
 from edge_agent.pixels.runtime import RuntimeMissingError
 
