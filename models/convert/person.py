@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from models.convert import onnx_export, tfjs
 from models.convert.packages import COCO, PEDESTRIAN
-from models.data import DATA, frames
+from models.data import DATA, frames, recordings
 from models.manifest import WEIGHTS, keep
 
 tf1 = tf.compat.v1
@@ -141,11 +141,10 @@ def pedestrian(folder: Path) -> Any:
 def main() -> int:
     """Convert both detectors into models/weights."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA, help="recordings for calibration")
+    parser.add_argument(
+        "--data", type=recordings, default=str(DATA), help="recordings for calibration"
+    )
     data = parser.parse_args().data
-    if not data.is_dir():
-        print(f"{data}: no such folder; calibration needs the recordings", file=sys.stderr)
-        return 2
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for name, load in (("coco", coco), ("pedestrian", pedestrian)):

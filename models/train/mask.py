@@ -20,7 +20,7 @@ import tensorflow as tf
 from models.convert import face, onnx_export, onnx_graph
 from models.convert.int8 import quantise
 from models.convert.packages import CENTERFACE
-from models.data import DATA
+from models.data import DATA, recordings
 from models.manifest import WEIGHTS, keep
 from models.train import crops
 from models.train.crops import CLASSES, Crop
@@ -151,14 +151,11 @@ def fit(model: Any, deck: Deck, held: list[Crop], steps: int) -> None:
 def main() -> int:
     """Train and quantise into models/weights."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA, help="pictures of faces")
+    parser.add_argument("--data", type=recordings, default=str(DATA), help="pictures of faces")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=WEIGHTS / "mask-centerface")
     given = parser.parse_args()
-    if not given.data.is_dir():
-        print(f"{given.data}: no such folder; training needs the pictures", file=sys.stderr)
-        return 2
+    target = WEIGHTS / "mask-centerface"
     keras.utils.set_random_seed(given.seed)
     rng = np.random.default_rng(given.seed)
     everything = [*crops.boxed(given.data, "train"), *crops.loose(given.data)]
@@ -180,8 +177,8 @@ def main() -> int:
 
     alone = keras.Input((SIDE, SIDE, 3), batch_size=1)
     whole = keras.Model(alone, model(alone))
-    keep(given.out, "file", quantise(whole, calibration))
-    keep(given.out, "onnx", onnx_export.export(whole, (1, SIDE, SIDE, 3)))
+    keep(target, "file", quantise(whole, calibration))
+    keep(target, "onnx", onnx_export.export(whole, (1, SIDE, SIDE, 3)))
     return 0
 
 
