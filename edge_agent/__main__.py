@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import itertools
 import json
 import logging
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from edge_agent import config as configuration
 from edge_agent import measure, sandbox, surroundings
-from edge_agent.config import AgentConfig, ConfigError, Loaded
+from edge_agent.config import ConfigError, Loaded
 from edge_agent.io import keys, packets
 from edge_agent.io.keys import KeyFileError
 from edge_agent.io.light import Light, LightError
@@ -35,13 +34,6 @@ OPERATOR_KEY = "operator.pub.pem"
 SOCKET_NAME = "agent.sock"
 CANNOT_START = "event=cannot_start why="
 LONGEST_REASON = 400
-FACE_LOOKS = 200
-FEWEST_FACES = 30
-"""Faces seen, one a frame each, before anything is said of their size."""
-FACE_PX = 24
-"""Width of a face from which masks are judged as well as was measured."""
-NOT_IN_THIS_BUILD = frozenset({"scene-events", "installation-picture"})
-"""Modules that a configuration may name and that nothing measures yet."""
 
 
 class UnsafeError(RuntimeError):
@@ -261,66 +253,20 @@ def _publisher(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    from edge_agent.core.ground import GroundError  # noqa: PLC0415
-    from edge_agent.io import mqtt  # noqa: PLC0415
-    from edge_agent.pixels.source import SourceError, open_source, suggest_view  # noqa: PLC0415
-    from edge_agent.vision import fitted  # noqa: PLC0415
+    """Look at everything; where it is not safe, 1."""
+    from edge_agent import checks  # noqa: PLC0415 - no other process needs what it looks at
 
     findings = surroundings.examine()
     print("\n".join(map(str, findings)))  # noqa: T201
     loaded = _load(given)
     build = _build(given, loaded)
-    agent, declared = loaded.agent, loaded.declared
-    print(f"build        {build.fingerprint}{'' if build.production else ' (development)'}")  # noqa: T201
-    signed = "signed" if declared.signed else "not signed"
-    print(f"declaration  {declared.fingerprint()} ({signed}, number {declared.number})")  # noqa: T201
     try:
-        floor = fitted(agent.ground)
-    except GroundError as error:
-        raise ConfigError(f"{given.config}: ground: {error}") from None
-    if floor:
-        print(f"ground       ±{floor.expected_error_m:.2f} m")  # noqa: T201
-    for module in declared.modules:
-        missing = "; NOT in this build" if module.name in NOT_IN_THIS_BUILD else ""
-        print(f"module       {module.name} from {module.start} to {module.end}{missing}")  # noqa: T201
-    key = keys.load(agent.key_file)
-    print(f"key          {keys.fingerprint(key.modulus)}")  # noqa: T201
-    try:
-        with open_source(agent.camera, agent.replay, agent.detector) as source:
-            width, height = source.size
-        print(f"camera       {width}x{height}")  # noqa: T201
-        suits = suggest_view(agent.camera, agent.replay, agent.detector)
-        if suits is not None and suits != agent.camera.view:
-            print(f'view         set camera.view = "{suits}": that sees people here')  # noqa: T201
-        if any(module.name == "masks" for module in declared.modules):
-            _check_faces(agent)
-        mqtt.probe(agent.mqtt, agent.device)
-        print("broker       ok")  # noqa: T201
-    except (SourceError, mqtt.MqttError) as error:
+        for line in checks.look(loaded, build, str(given.config)):
+            print(line, flush=True)  # noqa: T201
+    except checks.CheckError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return WRONG_INPUT
     return 0 if given.unsafe_development or all(f.safe for f in findings) else 1
-
-
-def _check_faces(agent: AgentConfig) -> None:
-    """Say whether faces before the camera are large enough to judge masks on."""
-    from edge_agent.pixels.source import FacesWanted, open_source  # noqa: PLC0415
-
-    with open_source(
-        agent.camera, agent.replay, agent.detector, faces=FacesWanted(masks=False)
-    ) as source:
-        width, height = source.size
-        sizes = sorted(
-            min(face.box.width * width, face.box.height * height)
-            for observation in itertools.islice(source, FACE_LOOKS)
-            for face in observation.faces
-        )
-    if len(sizes) < FEWEST_FACES:
-        print("faces        too few seen to tell; let people walk by, and check again")  # noqa: T201
-        return
-    half_px = sizes[len(sizes) // 2]
-    small = "; TOO SMALL to judge masks: move the camera nearer" if half_px < FACE_PX else ""
-    print(f"faces        half of them at least {half_px:.0f} pixels wide{small}")  # noqa: T201
 
 
 def _declare(given: argparse.Namespace) -> int:
@@ -331,18 +277,12 @@ def _declare(given: argparse.Namespace) -> int:
 
 
 def _doctor(given: argparse.Namespace) -> int:
-    from edge_agent.pixels.source import diagnose  # noqa: PLC0415
+    from edge_agent import checks  # noqa: PLC0415
 
-    settings = configuration.Detector()
-    if given.config:
-        settings = _load(given).agent.detector
-    findings = diagnose(settings)
-    for finding in findings:
-        mark = "ok" if finding.works else "--"
-        print(f"{mark}  {finding.about:<28} {finding.says}")  # noqa: T201
-    # Runtimes that nobody chose may be absent.
-    needed = [finding for finding in findings if not finding.about.startswith("runtime ")]
-    return 0 if all(finding.works for finding in needed) else 1
+    settings = _load(given).agent.detector if given.config else configuration.Detector()
+    lines, works = checks.doctor(settings)
+    print("\n".join(lines))  # noqa: T201
+    return 0 if works else 1
 
 
 def _measure(_given: argparse.Namespace) -> int:
@@ -442,7 +382,7 @@ def _run(given: argparse.Namespace) -> int:
         build.fingerprint, build.production, not given.unsafe_development,
     )  # fmt: skip
     for module in loaded.declared.modules:
-        if module.name in NOT_IN_THIS_BUILD:
+        if module.name in configuration.NOT_IN_THIS_BUILD:
             log.warning("event=module_not_in_this_build module=%s", module.name)
     stopping = False
 

@@ -28,6 +28,9 @@ from edge_agent.wire.declaration import (
 )
 from edge_agent.wire.messages import K_FLOOR, DeviceId, Profile, WindowMinutes
 
+NOT_IN_THIS_BUILD = frozenset({"scene-events", "installation-picture"})
+"""Modules that a configuration may name and that nothing measures yet."""
+
 
 class ConfigError(ValueError):
     """The configuration cannot be used; the message is one line that says what to do."""

@@ -18,7 +18,9 @@ def recordings(text: str) -> Path:
     """
     folder = Path(text)
     if not folder.is_dir():
-        raise argparse.ArgumentTypeError(f"{folder}: no such folder; give the recordings' with it")
+        raise argparse.ArgumentTypeError(
+            f"{folder}: no such folder; give the one that has the recordings"
+        )
     return folder
 
 
