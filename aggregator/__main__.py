@@ -1,51 +1,52 @@
 """`dizaine-aggregator`: what runs in the city."""
 
 import argparse
-import logging
-import re
 import sys
-import time
 from pathlib import Path
+from typing import get_args
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from pydantic import ValidationError
+import sqlalchemy.exc
 
+from aggregator import chores
 from aggregator import config as configuration
 from aggregator.app import ServerError, serve
+from aggregator.chores import ChoreError
 from aggregator.config import AggregatorConfig, ConfigError
-from aggregator.core.verdict import Device
 from aggregator.io.ingest import MqttError
-from aggregator.store.database import Database, DatabaseError
-from edge_agent.wire import audit
-from edge_agent.wire.declaration import Declaration
-from edge_agent.wire.signature import EXPONENT, MODULUS_BITS, SIGNATURE_SIZE
+from aggregator.logs import log_to_stderr
+from aggregator.rulebook import RulesError
+from aggregator.store.database import DatabaseError
+from aggregator.store.engine import reason_of
+from edge_agent.wire.messages import Stoppable
 
 WRONG_INPUT = 2
-_DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{1,30}[a-z0-9]")
-_SCOPE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,22}[a-z0-9])?")
-
-
-class RegistryError(RuntimeError):
-    """A device cannot be registered or revoked as asked; one line says what to do."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status: 2 where the input is wrong."""
     given = _parser().parse_args(argv)
     try:
+        if given.chore is chores.command_key:
+            chores.command_key(None, given)
+            return 0
         config = configuration.load(given.config)
-        if given.command == "run":
-            _log_to_stderr()
-            serve(config)
-        elif given.command == "journal":
-            return _JOURNAL[given.action](config)
-        else:
-            _DEVICES[given.action](config, given)
-    except (ConfigError, DatabaseError, MqttError, RegistryError, ServerError) as error:
+        status: int = given.chore(config, given)
+    except (
+        ChoreError, ConfigError, DatabaseError, MqttError, RulesError, ServerError,
+    ) as error:  # fmt: skip
         print(error, file=sys.stderr)  # noqa: T201 - for whoever typed the command
         return WRONG_INPUT
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        print(f"database: {reason_of(error)}; nothing was changed", file=sys.stderr)  # noqa: T201
+        return WRONG_INPUT
+    except (BrokenPipeError, KeyboardInterrupt):
+        return 1
+    return status
+
+
+def _run(config: AggregatorConfig, _given: argparse.Namespace) -> int:
+    log_to_stderr(config.log.form)
+    serve(config)
     return 0
 
 
@@ -53,133 +54,111 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dizaine-aggregator", description=__doc__)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--config", type=Path, required=True, help="aggregator.toml")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("run", parents=[shared], help="receive, store and show")
-    devices = commands.add_parser("devices", help="the registry of devices")
-    actions = devices.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", parents=[shared], help="all devices")
-    revoke = actions.add_parser("revoke", parents=[shared], help="believe a device no longer")
-    revoke.add_argument("device", metavar="ID")
-    add = actions.add_parser("add", parents=[shared], help="register a device")
-    add.add_argument("device", metavar="ID")
-    add.add_argument(
-        "--public-key", type=Path, required=True, help="PEM, from dizaine-agent keygen"
+    top = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    top.add_parser("run", parents=[shared], help="receive, store, alert and show").set_defaults(
+        chore=_run
     )
-    add.add_argument("--site", required=True, help="where it hangs, as pages say it")
-    add.add_argument("--label", default="", help="what it is called there")
-    declared = "what the device declares in public, from dizaine-agent declare"
-    add.add_argument("--declaration", type=Path, help=declared)
-    declare = actions.add_parser("declare", parents=[shared], help="a device's new declaration")
-    declare.add_argument("--declaration", type=Path, required=True, help=declared)
-    add.add_argument(
-        "--scope", action="append", default=[], metavar="LINE=LABEL", help="what a line is called"
-    )
-    journal = commands.add_parser("journal", help="all that ever left a device")
-    deeds = journal.add_subparsers(dest="action", required=True, metavar="ACTION")
+    text = "look at all that the server needs"
+    top.add_parser("doctor", parents=[shared], help=text).set_defaults(chore=chores.doctor)
+    _add_devices(_group(top, "devices", "the registry of devices"), shared)
+    _add_users(_group(top, "users", "local accounts"), shared)
+    rules = _group(top, "rules", "alert rules")
+    for name, chore, text in (
+        ("check", chores.rules_check, "read a file and say what is wrong with it"),
+        ("apply", chores.rules_apply, "put a file in force"),
+    ):
+        own = rules.add_parser(name, parents=[shared], help=text)
+        own.add_argument("file", type=Path, metavar="FILE")
+        own.set_defaults(chore=chore)
+    text = "print the rules in force"
+    rules.add_parser("show", parents=[shared], help=text).set_defaults(chore=chores.rules_show)
+    _add_stops(top, shared)
+    journal = _group(top, "journal", "all that ever left a device")
     text = "check the chain, every signature, and every record against the rules"
-    deeds.add_parser("verify", parents=[shared], help=text)
-    deeds.add_parser("export", parents=[shared], help="write the journal to standard output")
+    verify = journal.add_parser("verify", parents=[shared], help=text)
+    verify.set_defaults(chore=chores.journal_verify)
+    export = journal.add_parser("export", parents=[shared], help="write it to standard output")
+    export.set_defaults(chore=chores.journal_export)
+    trail = _group(top, "trail", "what staff and the server did")
+    verify = trail.add_parser("verify", parents=[shared], help="check its chain")
+    verify.set_defaults(chore=chores.trail_verify)
+    save = top.add_parser("backup", parents=[shared], help="write a back-up; the server goes on")
+    save.add_argument("--out", type=Path, required=True, metavar="FILE.gz")
+    save.set_defaults(chore=chores.save)
+    text = "restore a back-up into an empty database of either engine"
+    load = top.add_parser("restore", parents=[shared], help=text)
+    load.add_argument("file", type=Path, metavar="FILE.gz")
+    load.set_defaults(chore=chores.restore)
     return parser
 
 
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+def _group(
+    top: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
+    own = top.add_parser(name, help=text)
+    return own.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+
+def _add_devices(
+    devices: "argparse._SubParsersAction[argparse.ArgumentParser]", shared: argparse.ArgumentParser
+) -> None:
+    text = "all devices"
+    devices.add_parser("list", parents=[shared], help=text).set_defaults(chore=chores.devices_list)
+    revoke = devices.add_parser("revoke", parents=[shared], help="believe a device no longer")
+    revoke.add_argument("device", metavar="ID")
+    revoke.set_defaults(chore=chores.devices_revoke)
+    declared = "what the device declares in public, from dizaine-agent declare"
+    place = argparse.ArgumentParser(add_help=False)
+    place.add_argument("device", metavar="ID")
+    place.add_argument("--site", required=True, help="where it hangs, as pages say it")
+    place.add_argument("--label", default="", help="what it is called there")
+    place.add_argument("--vehicle-line", default="", help="the line that its bus serves")
+    place.add_argument("--tag", action="append", default=[], help="a word to choose it by")
+    place.add_argument(
+        "--scope", action="append", default=[], metavar="LINE=LABEL", help="what a line is called"
     )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    add = devices.add_parser("add", parents=[shared, place], help="register a device")
+    add.add_argument(
+        "--public-key", type=Path, required=True, help="PEM, from dizaine-agent keygen"
+    )
+    add.add_argument("--declaration", type=Path, help=declared)
+    add.set_defaults(chore=chores.devices_add)
+    move = devices.add_parser("move", parents=[shared, place], help="say anew where it hangs")
+    move.set_defaults(chore=chores.devices_move)
+    declare = devices.add_parser("declare", parents=[shared], help="a device's new declaration")
+    declare.add_argument("--declaration", type=Path, required=True, help=declared)
+    declare.set_defaults(chore=chores.devices_declare)
 
 
-def _public_key(path: Path) -> bytes:
-    try:
-        key = serialization.load_pem_public_key(path.read_bytes())
-    except OSError as error:
-        raise RegistryError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, UnsupportedAlgorithm):
-        key = None
-    numbers = key.public_numbers() if isinstance(key, RSAPublicKey) else None
-    if numbers is None or numbers.n.bit_length() != MODULUS_BITS or numbers.e != EXPONENT:
-        raise RegistryError(
-            f"{path}: expected a device's public key (RSA, {MODULUS_BITS} bits) in PEM,"
-            " from dizaine-agent keygen"
-        )
-    return numbers.n.to_bytes(SIGNATURE_SIZE)
+def _add_users(
+    users: "argparse._SubParsersAction[argparse.ArgumentParser]", shared: argparse.ArgumentParser
+) -> None:
+    text = "all accounts"
+    users.add_parser("list", parents=[shared], help=text).set_defaults(chore=chores.users_list)
+    put = users.add_parser("set", parents=[shared], help="make an account, or change it")
+    put.add_argument("account", metavar="NAME")
+    put.add_argument("--role", required=True, choices=["analyst", "operator", "administrator"])
+    text = "where the password is; else it is asked for, or read from standard input"
+    put.add_argument("--password-file", type=Path, help=text)
+    put.set_defaults(chore=chores.users_set)
+    remove = users.add_parser("remove", parents=[shared], help="remove an account")
+    remove.add_argument("account", metavar="NAME")
+    remove.set_defaults(chore=chores.users_remove)
 
 
-def _add(config: AggregatorConfig, given: argparse.Namespace) -> None:
-    if not _DEVICE.fullmatch(given.device):
-        raise RegistryError(f"expected 3 to 32 of a-z, 0-9 and inner hyphens, got {given.device}")
-    named = [text.partition("=") for text in given.scope]
-    for scope, _, label in named:
-        if not (_SCOPE.fullmatch(scope) and label):
-            raise RegistryError(f"--scope: expected LINE=LABEL such as main=Door, got {scope}")
-    device = Device(given.device, _public_key(given.public_key), revoked=False)
-    declared = _declaration(given.declaration) if given.declaration else None
-    if declared is not None and declared.device != given.device:
-        raise RegistryError(f"{given.declaration}: of {declared.device}, not of {given.device}")
-    database = Database(config.database)
-    now_s = int(time.time())  # noqa: TID251 - the clock comes in here
-    if not database.add_device(device, given.site, given.label or given.device, now_s):
-        raise RegistryError(f"{given.device}: there is such a device already; choose another id")
-    for scope, _, label in named:
-        database.name_scope(given.device, scope, label)
-    if declared is not None:
-        database.declare(declared, now_s)
+def _add_stops(
+    top: "argparse._SubParsersAction[argparse.ArgumentParser]", shared: argparse.ArgumentParser
+) -> None:
+    key = top.add_parser("command-key", help="make the key that stop commands are signed with")
+    key.add_argument("--out", type=Path, required=True, metavar="FILE.pem")
+    key.set_defaults(chore=chores.command_key)
+    text = "stop modules or everything, until lifted: by the same command with nothing named"
+    stop = top.add_parser("stop", parents=[shared], help=text)
+    stop.add_argument("target", metavar="ID|fleet")
+    stop.add_argument("--everything", action="store_true", help="the camera is closed")
+    stop.add_argument("--module", action="append", default=[], choices=get_args(Stoppable))
+    stop.set_defaults(chore=chores.stop)
 
-
-def _declaration(path: Path) -> Declaration:
-    try:
-        return Declaration.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise RegistryError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise RegistryError(
-            f"{path}: expected what dizaine-agent declare prints: {first['msg']}"
-        ) from None
-
-
-def _declare(config: AggregatorConfig, given: argparse.Namespace) -> None:
-    declared = _declaration(given.declaration)
-    now_s = int(time.time())  # noqa: TID251
-    if not Database(config.database).declare(declared, now_s):
-        raise RegistryError(f"{declared.device}: no such device; see: devices list")
-
-
-def _verify(config: AggregatorConfig) -> int:
-    grave = 0
-    for found in audit.check(Database(config.database).journal()):
-        if isinstance(found, audit.Audit):
-            print(f"{found.entries} entries, end of the chain {found.chain}")  # noqa: T201
-        else:
-            grave += found.grave
-            print(found)  # noqa: T201
-    print("everything holds" if not grave else f"{grave} things are wrong")  # noqa: T201
-    return 1 if grave else 0
-
-
-def _export(config: AggregatorConfig) -> int:
-    for line in Database(config.database).journal():
-        print(line)  # noqa: T201
-    return 0
-
-
-def _list(config: AggregatorConfig, _given: argparse.Namespace) -> None:
-    for row in Database(config.database).devices():
-        state = "revoked" if row.revoked_s is not None else "active"
-        print(f"{row.id}\t{state}\t{row.site}\t{row.label}")  # noqa: T201 - its answer
-
-
-def _revoke(config: AggregatorConfig, given: argparse.Namespace) -> None:
-    now_s = int(time.time())  # noqa: TID251
-    if not Database(config.database).revoke_device(given.device, now_s):
-        raise RegistryError(f"{given.device}: no such active device; see: devices list")
-
-
-_DEVICES = {"add": _add, "list": _list, "revoke": _revoke, "declare": _declare}
-_JOURNAL = {"verify": _verify, "export": _export}
 
 if __name__ == "__main__":
     sys.exit(main())

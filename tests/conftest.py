@@ -121,7 +121,7 @@ class Town:
         configuration = folder / "aggregator.toml"
         configuration.write_text(
             f'database = "sqlite:///{folder}/city.db"\n'
-            f"[mqtt]\nport = {self.broker_port}\n[web]\nport = {self.web_port}\n"
+            f"[mqtt]\nport = {self.broker_port}\n[web]\npublic = true\nport = {self.web_port}\n"
         )
         self.aggregator_config = configuration
         self.aggregator = self._part(

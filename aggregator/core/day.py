@@ -23,6 +23,9 @@ class Stored:
         covers: windows that an `ok` record speaks of, this one the last.
         forward, backward: by direction, or None where only `total` was said.
         total: both directions together, or None.
+        masks_bound, masks_percent, masks_unjudged: of `wire.messages.Masks`, or None.
+        occupancy_mean, occupancy_level: of `wire.messages.Occupancy`, or None.
+        under_1m, under_2m, mean_cm: of `wire.messages.Distance`, or None.
         development: the device's surroundings were not safe, and it says so.
     """
 
@@ -33,7 +36,25 @@ class Stored:
     forward: int | None
     backward: int | None
     total: int | None
+    masks_bound: str | None = None
+    masks_percent: int | None = None
+    masks_unjudged: int | None = None
+    occupancy_mean: int | None = None
+    occupancy_level: str | None = None
+    under_1m: str | None = None
+    under_2m: str | None = None
+    mean_cm: int | None = None
     development: bool = False
+
+    @property
+    def begin_s(self) -> int:
+        """First instant that it speaks of."""
+        return self.window_s - (self.covers - 1) * 60 * self.window_min
+
+    @property
+    def end_s(self) -> int:
+        """First instant after those that it speaks of."""
+        return self.window_s + 60 * self.window_min
 
     @property
     def passages(self) -> int:
@@ -69,13 +90,11 @@ def blocks(records: Sequence[Stored], start_s: int, end_s: int) -> list[Block]:
     """
     spoken: dict[int, Block] = {}
     for record in records:
-        length_s = 60 * record.window_min
-        own = Block(record.window_s, record.window_s + length_s, record.status, record)
+        own = Block(record.window_s, record.end_s, record.status, record)
         if record.status == "ok":
-            first_s = record.window_s - (record.covers - 1) * length_s
-            for at_s in [at for at in spoken if first_s <= at < record.window_s]:
+            for at_s in [at for at in spoken if record.begin_s <= at < record.window_s]:
                 del spoken[at_s]
-            own = Block(first_s, own.end_s, "ok", record)
+            own = Block(record.begin_s, own.end_s, "ok", record)
         spoken[own.start_s] = own
     found: list[Block] = []
     at_s = start_s

@@ -4,14 +4,13 @@ A message is acknowledged to the broker, and a receipt sent, only after the data
 While the database cannot commit nothing is acknowledged: the same messages are tried again.
 """
 
-import functools
 import logging
 import queue
 import ssl
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -19,12 +18,12 @@ import sqlalchemy.exc
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from aggregator import metrics
 from aggregator.config import Mqtt
-from aggregator.core.verdict import Accepted, Reason, judge
-from aggregator.store.database import Database, Incoming
-from edge_agent.wire import codec, topics
-from edge_agent.wire.messages import Receipt
-from edge_agent.wire.signature import is_valid
+from aggregator.io.intake import STOPS_EVERY_S, Intake, Letter, utc_now
+from aggregator.store.database import Database
+from aggregator.store.engine import reason_of
+from edge_agent.wire import topics
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +39,11 @@ class MqttError(RuntimeError):
     """The broker cannot be talked to as configured; the message says what to do."""
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - the clock comes in here
-
-
 class Ingest:
     """One connection to the broker and one writer."""
 
     def __init__(
-        self, settings: Mqtt, database: Database, now: Callable[[], datetime] = _now
+        self, settings: Mqtt, database: Database, now: Callable[[], datetime] = utc_now
     ) -> None:
         """Prepare both.
 
@@ -56,8 +51,7 @@ class Ingest:
             MqttError: a certificate or key cannot be read.
         """
         self._settings = settings
-        self._database = database
-        self._now = now
+        self._intake = Intake(database, now)
         self._queue: queue.Queue[paho.MQTTMessage | None] = queue.Queue(MOST_QUEUED)
         self._stopping = threading.Event()
         self._was_up: bool | None = None
@@ -112,7 +106,8 @@ class Ingest:
     ) -> None:
         self._say(up=not reason.is_failure, why=str(reason))
         if not reason.is_failure:
-            client.subscribe([(topics.ALL_RECORDS, _QOS), (topics.ALL_PRESENCE, _QOS)])
+            ours = (topics.ALL_RECORDS, topics.ALL_PRESENCE, topics.ALL_HEALTH)
+            client.subscribe([(topic, _QOS) for topic in ours])
 
     def _disconnected(
         self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
@@ -127,6 +122,7 @@ class Ingest:
         if up == self._was_up:
             return
         self._was_up = up
+        metrics.BROKER_UP.set(up)
         where = f"{self._settings.host}:{self._settings.port}"
         if up:
             log.info("event=broker_connected broker=%s", where)
@@ -143,7 +139,11 @@ class Ingest:
 
     def _write(self) -> None:
         while not self._stopping.is_set():
-            first = self._queue.get()
+            self._send_stops()
+            try:
+                first = self._queue.get(timeout=STOPS_EVERY_S)
+            except queue.Empty:
+                continue
             if first is None:
                 return
             batch = [first]
@@ -160,56 +160,37 @@ class Ingest:
             self._store(batch)
 
     def _store(self, batch: list[paho.MQTTMessage]) -> None:
-        """Judge and store a batch, then answer and acknowledge it."""
+        """Store a batch, then answer and acknowledge it."""
+        letters = [Letter(message.topic, bytes(message.payload)) for message in batch]
         while True:
             try:
-                receipts = self._commit(batch)
+                with metrics.COMMIT_S.time():
+                    answers = self._intake.take(letters)
                 break
             except sqlalchemy.exc.SQLAlchemyError as error:
-                if not self._blocked:
-                    reason = str(getattr(error, "orig", error)).splitlines()[0]
-                    log.error("event=database_refused why=%r; nothing is acknowledged", reason)  # noqa: TRY400
-                self._blocked = True
+                self._tell_database(error)
                 if self._stopping.wait(RETRY_S):
                     return
-        if self._blocked:
-            log.info("event=database_back")
-            self._blocked = False
-        for device, receipt in receipts:
-            self._client.publish(topics.receipt(device), codec.canonical(receipt), _QOS)
+        self._tell_database(None)
+        self._send(answers)
         for message in batch:
             self._client.ack(message.mid, message.qos)
 
-    def _commit(self, batch: list[paho.MQTTMessage]) -> list[tuple[str, Receipt]]:
-        """Return the receipts of a batch that is now committed."""
-        now = self._now()
-        registry = functools.cache(self._database.device)  # asked once a batch
-        accepted: list[Incoming] = []
-        refused: list[Reason] = []
-        receipts: list[tuple[str, Receipt]] = []
-        for message in batch:
-            if not self._is_record(message.topic):
-                continue
-            payload = bytes(message.payload)
-            verdict = judge(payload, message.topic, registry, is_valid, now)
-            if isinstance(verdict, Accepted):
-                accepted.append(Incoming(verdict, payload))
-                continue
-            log.warning("event=refused reason=%r", verdict.value)
-            refused.append(verdict)
-            device = topics.device_of(message.topic)
-            if device is not None and len(payload) == codec.SEALED_SIZE:
-                receipts.append((device, Receipt(digest=codec.digest(payload), outcome="refused")))
-        outcomes = self._database.store(accepted, refused, int(now.timestamp()))
-        for incoming, outcome in zip(accepted, outcomes, strict=True):
-            if not outcome.stored:
-                log.warning("event=quarantined device=%s", incoming.accepted.record.device)
-            receipt = Receipt(
-                digest=incoming.accepted.digest, outcome="stored" if outcome.stored else "refused"
-            )
-            receipts.append((incoming.accepted.record.device, receipt))
-        return receipts
+    def _tell_database(self, error: sqlalchemy.exc.SQLAlchemyError | None) -> None:
+        """Log, once, that the database refuses or takes again what comes."""
+        metrics.DATABASE_UP.set(error is None)
+        if error is None and self._blocked:
+            log.info("event=database_back")
+        elif error is not None and not self._blocked:
+            log.error("event=database_refused why=%r; nothing is acknowledged", reason_of(error))
+        self._blocked = error is not None
 
-    @staticmethod
-    def _is_record(topic: str) -> bool:
-        return "/record/" in topic
+    def _send_stops(self) -> None:
+        try:
+            self._send(self._intake.stops())
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            self._tell_database(error)
+
+    def _send(self, letters: list[Letter]) -> None:
+        for letter in letters:
+            self._client.publish(letter.topic, letter.payload, _QOS)

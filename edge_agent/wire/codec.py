@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from edge_agent.wire.messages import Message, Presence, Receipt, Record
+from edge_agent.wire.messages import Health, Message, Presence, Receipt, Record, Stop
 from edge_agent.wire.signature import SIGNATURE_SIZE
 
 MAGIC = b"DZN1"
@@ -31,6 +31,14 @@ SMALL_MESSAGE_LIMIT = 512
 SIGNING_CONTEXT = b"dizaine record 1\n"
 """Keeps a signature of a record from being valid for anything else that the key signs."""
 
+
+COMMAND_MAGIC = b"DZC1"
+COMMAND_SIGNATURE_SIZE = 64
+COMMAND_BODY_SIZE = 256
+COMMAND_SIZE = len(COMMAND_MAGIC) + COMMAND_SIGNATURE_SIZE + COMMAND_BODY_SIZE
+COMMAND_CONTEXT = b"dizaine command 1\n"
+HEALTH_SIZE = 320
+"""A health message is padded to this, so that its size says nothing."""
 
 M = TypeVar("M", bound=Message)
 
@@ -123,6 +131,59 @@ def decode_presence(payload: bytes) -> Presence:
         WireError: it is none.
     """
     return _decode(Presence, _small(payload))
+
+
+def encode_health(health: Health) -> bytes:
+    """Return a health message, padded to its one size.
+
+    Raises:
+        WireError: it is longer.
+    """
+    body = canonical(health)
+    if len(body) > HEALTH_SIZE:
+        raise WireError(f"expected a health message of at most {HEALTH_SIZE} bytes")
+    return body.ljust(HEALTH_SIZE)
+
+
+def decode_health(payload: bytes) -> Health:
+    """Return the health message in a payload.
+
+    Raises:
+        WireError: it is none.
+    """
+    return _decode(Health, _small(payload))
+
+
+def seal_stop(stop: Stop, sign: Callable[[bytes], bytes]) -> bytes:
+    """Return a stop command as `COMMAND_SIZE` bytes, signed with the city's command key (Ed25519).
+
+    Raises:
+        WireError: the signature has another size.
+    """
+    body = canonical(stop).ljust(COMMAND_BODY_SIZE)
+    signature = sign(COMMAND_CONTEXT + body)
+    if len(signature) != COMMAND_SIGNATURE_SIZE or len(body) != COMMAND_BODY_SIZE:
+        raise WireError("expected an Ed25519 signature and a body that fits")
+    return COMMAND_MAGIC + signature + body
+
+
+def unseal_stop(sealed: bytes, is_signed: Callable[[bytes, bytes], bool]) -> Stop:
+    """Return the stop command in bytes.
+
+    Args:
+        sealed: the message.
+        is_signed: (signature, signed bytes) to whether the city's command key signed them.
+
+    Raises:
+        WireError: it is none, or nobody signed it who may.
+    """
+    if len(sealed) != COMMAND_SIZE or not sealed.startswith(COMMAND_MAGIC):
+        raise WireError(f"expected {COMMAND_SIZE} bytes that start with {COMMAND_MAGIC!r}")
+    start = len(COMMAND_MAGIC) + COMMAND_SIGNATURE_SIZE
+    signature, body = sealed[len(COMMAND_MAGIC) : start], sealed[start:]
+    if not is_signed(signature, COMMAND_CONTEXT + body):
+        raise WireError("expected a signature of the city's command key")
+    return _decode(Stop, body)
 
 
 def _small(payload: bytes) -> bytes:

@@ -4,7 +4,7 @@ This module does not count, release, sign or send. A model here forbids unknown 
 nothing and holds no free text, no float and no open map; `tests/architecture` keeps it so.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -55,6 +55,8 @@ Status = Literal["ok", "low", "closed", "defect"]
 Profile = Literal["standard", "dp"]
 EpsilonMilli = Annotated[int, Field(ge=50, le=10_000)]
 """Thousandths of epsilon."""
+Day = Annotated[date, Field(ge=date(2020, 1, 1))]
+"""A calendar day, UTC."""
 Count = Annotated[int, Field(ge=K_FLOOR, multiple_of=ROUND_TO, le=1_000_000)]
 """A published number of passages: at least k, rounded (release rules R2 and R3)."""
 
@@ -216,9 +218,67 @@ class Receipt(Message):
     outcome: Literal["stored", "refused"]
 
 
+StopNumber = Annotated[int, Field(ge=0, le=1_000_000_000)]
+"""Of a stop command; a later one of the same target has a higher number. 0: none came yet."""
+FLEET = "fleet"
+"""The target of a command for all devices; no device may be called so."""
+Stoppable = Literal["masks", "occupancy", "distance", "alerts", "scene-events"]
+"""Modules that a command can stop."""
+
+
 class Presence(Message):
-    """Whether a device is connected; `offline` is its last will, so it depends on nothing seen."""
+    """Whether a device is connected; `offline` is its last will, so it depends on nothing seen.
+
+    Attributes:
+        fleet_stop, own_stop: numbers of the newest commands it obeys; 0 in the last will.
+    """
 
     v: Literal[1] = 1
     device: DeviceId
     state: Literal["online", "offline"]
+    fleet_stop: StopNumber = 0
+    own_stop: StopNumber = 0
+
+
+class Health(Message):
+    """A device's daily word on itself (release rule R11): fixed schedule, fixed size, no crowd.
+
+    Attributes:
+        day: that it speaks of, UTC; it is sent once that is over.
+        config, build: fingerprints, as in a record.
+        confined: the surroundings were safe and the sandbox closed.
+        certificate_ends: last day of the broker certificate, where there is one.
+        latency: no frame outlived its time. kept_up: fewer than one in a hundred were dropped.
+        disk: the disk took all that was written. clock: the clock was set by a time source.
+    """
+
+    v: Literal[1] = 1
+    device: DeviceId
+    day: Day
+    config: Fingerprint
+    build: Fingerprint
+    confined: bool
+    certificate_ends: Day | None
+    latency: bool
+    kept_up: bool
+    disk: bool
+    clock: bool
+
+
+class Stop(Message):
+    """What must not run, from this command on, until another lifts it.
+
+    A command says all that is stopped for its target, so that the newest one is all that counts.
+
+    Attributes:
+        target: a device, or `fleet`. Both are obeyed together: what either stops is stopped.
+        number: higher than that of any command before to this target.
+        everything: the camera is closed.
+        modules: these are off.
+    """
+
+    v: Literal[1] = 1
+    target: DeviceId
+    number: Annotated[int, Field(ge=1, le=1_000_000_000)]
+    everything: bool
+    modules: Annotated[tuple[Stoppable, ...], Field(max_length=8)] = ()

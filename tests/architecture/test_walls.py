@@ -5,6 +5,7 @@ import inspect
 import re
 import typing
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from types import NoneType, UnionType
 
@@ -30,6 +31,7 @@ ALLOWED = {
     "json",
     "math",
     "typing",
+    "unicodedata",
     "zoneinfo",
     "pydantic",
     "edge_agent",
@@ -91,7 +93,8 @@ def leaves(annotation: object) -> Iterator[object]:
         yield from leaves(inner)
     elif origin in (typing.Union, UnionType, tuple, list, frozenset):
         for argument in typing.get_args(annotation):
-            yield from leaves(argument)
+            if argument is not Ellipsis:
+                yield from leaves(argument)
     else:
         yield annotation
 
@@ -106,7 +109,7 @@ def wire_models() -> list[type[BaseModel]]:
 
 def field_offences(model: type[BaseModel]) -> Iterator[str]:
     """Yield what a wire field must not be: an open or opaque type, or one named for a person."""
-    safe = (int, bool, NoneType, AwareDatetime, messages.Message)
+    safe = (int, bool, date, NoneType, AwareDatetime, messages.Message)
     for name, field in model.model_fields.items():
         for leaf in leaves(field.annotation):
             if leaf is str:

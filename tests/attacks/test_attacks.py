@@ -23,6 +23,7 @@ import pytest
 from aggregator.core.day import Stored, blocks, total
 from aggregator.core.verdict import Accepted, Device, Reason, judge
 from aggregator.store.database import Database, Incoming
+from aggregator.store.registry import Place
 from edge_agent.config import Loaded
 from edge_agent.core import noise
 from edge_agent.core.observation import Box, Detection, Observation
@@ -410,7 +411,7 @@ def test_a12_restart_clock_spool_and_a_copied_device(tmp_path: Path, gained: Any
     extra += verdict is not Reason.BAD_SIGNATURE
     # 4.
     city = Database(f"sqlite:///{tmp_path / 'city.db'}")
-    city.add_device(known["bus-1"], "Halle", "Bus", 0)
+    city.registry.add(known["bus-1"], Place("Halle", "Bus"), 0)
     for count in (40, 60):
         twin = said(device(masks=False), 0, LineTally(count, 0))
         sealed = codec.seal(twin, KEY.sign)
@@ -466,7 +467,7 @@ def test_a13_logs_and_schedule_tell_nothing_about_the_crowd(
     gained("A13", "logs, schedule, presence", "rates, counts, temperature", f"{differing} differ")
     assert empty == busy
     kinds = {name for name, made in vars(topics).items() if inspect.isfunction(made)}
-    assert kinds == {"record", "presence", "receipt", "device_of"}
+    assert kinds == {"record", "presence", "health", "receipt", "stop", "device_of"}
 
 
 # -- A14: a disk without power

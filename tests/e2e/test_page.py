@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from aggregator.core.verdict import Accepted, Device
 from aggregator.store.database import Database, Incoming
+from aggregator.store.registry import Place
 from edge_agent.wire import codec
 from edge_agent.wire.messages import Directed, Total
 from tests.records import NO_SIGNATURE, a_record
@@ -34,8 +35,10 @@ def browser() -> Iterator[Browser]:
 def fill(path: Path) -> None:
     """Store a morning in which every kind of window occurs."""
     database = Database(f"sqlite:///{path}")
-    database.add_device(Device("bus-1", bytes(32), revoked=False), "Halle <b>& marché", "Bus", 0)
-    database.name_scope("bus-1", "main", "Porte")
+    database.registry.add(
+        Device("bus-1", bytes(32), revoked=False), Place("Halle <b>& marché", "Bus"), 0
+    )
+    database.registry.name_scope("bus-1", "main", "Porte")
     said: list[dict[str, Any]] = [
         {"status": "ok", "passages": Directed(forward=35, backward=20)},
         {"status": "ok", "passages": Total(total=15)},

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from aggregator.core.verdict import Accepted, Device, Reason
 from aggregator.store.database import Database, DatabaseError, Incoming
+from aggregator.store.registry import Place
 from aggregator.store.schema import metadata
 from deploy.local.processes import free_port
 from edge_agent.wire import codec
@@ -82,7 +83,7 @@ def incoming(index: int, forward: int = 15) -> Incoming:
 def database(url: str) -> Iterator[Database]:
     """Yield an open database with one device."""
     opened = Database(url)
-    opened.add_device(Device("bus-1", bytes(32), revoked=False), "Halle", "Bus", 0)
+    opened.registry.add(Device("bus-1", bytes(32), revoked=False), Place("Halle", "Bus"), 0)
     yield opened
     opened.close()
 
@@ -102,37 +103,38 @@ def test_the_migrations_give_the_schema_that_the_code_uses(url: str) -> None:
 def test_a_database_is_opened_twice_and_keeps_what_it_has(url: str, database: Database) -> None:
     database.store([incoming(0)], [], 1)
     again = Database(url)
-    assert len(list(again.records_after(0, 10))) == 1
+    assert len(list(again.figures.after(0, 10))) == 1
     again.close()
 
 
 def test_one_window_is_stored_once_and_another_body_never_overwrites(database: Database) -> None:
     outcomes = database.store([incoming(0), incoming(0), incoming(0, forward=20)], [], 1)
     assert [(o.stored, o.fresh) for o in outcomes] == [(True, True), (True, False), (False, False)]
-    (only,) = database.records_after(0, 10)
+    (only,) = database.figures.after(0, 10)
     assert only["forward"] == 15
 
 
 def test_a_days_records_come_back_in_order(database: Database) -> None:
     database.store([incoming(index) for index in (3, 1, 2)], [], 1)
-    (line,) = database.lines()
+    (line,) = database.figures.scopes()
     assert (line.site, line.label) == ("Halle", "main")
     start_s = int(WINDOW.timestamp())
-    found = database.stretch(line, start_s, start_s + 86400)
+    found = database.figures.stretch(line, start_s, start_s + 86400)
     assert [record.window_s for record in found] == [start_s + index * 900 for index in (1, 2, 3)]
-    assert database.newest() == start_s + 4 * 900
+    assert database.figures.newest() == start_s + 4 * 900
 
 
-def test_what_a_device_declares_as_no_line_is_none_though_it_never_said_anything(
+def test_what_a_device_declares_as_a_vehicle_is_one_though_it_never_said_anything(
     database: Database,
 ) -> None:
     bus = Vehicle(id="on-board", doors=(Door(line="main", inward="forward"),), capacity=80)
-    assert database.declare(a_declaration(vehicle=bus), 1)
+    assert database.registry.declare(a_declaration(vehicle=bus), 1)
     silent = a_record(window=WINDOW, scope="on-board", status="defect", passages=None)
     sealed = codec.seal(silent, lambda _: NO_SIGNATURE)
     quiet = Incoming(Accepted(silent, codec.digest(sealed)), sealed)
     database.store([incoming(0), quiet], [], 1)
-    assert [line.scope for line in database.lines()] == ["main"]
+    kinds = {one.scope: one.kind for one in database.figures.scopes()}
+    assert kinds == {"main": "line", "on-board": "vehicle"}
 
 
 def test_refusals_are_counted_by_reason(database: Database, url: str) -> None:

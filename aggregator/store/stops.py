@@ -1,0 +1,80 @@
+"""What operators have stopped: one command a target in force, sealed, sent until it is obeyed."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from aggregator.store import schema
+from aggregator.store.engine import Engine
+from edge_agent.wire.messages import FLEET, Stop
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A command in force, and who gave it."""
+
+    target: str
+    number: int
+    everything: bool
+    modules: tuple[str, ...]
+    by: str
+    at_s: int
+    sealed: bytes
+
+
+class Stops:
+    """The table `stop`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def next_number(self, connection: sa.Connection, target: str) -> int:
+        """Return the number that the next command to a target has."""
+        table = schema.stop
+        last = connection.scalar(sa.select(table.c.number).where(table.c.target == target))
+        return 1 + (last or 0)
+
+    def put(
+        self, connection: sa.Connection, stop: Stop, sealed: bytes, by: str, now_s: int
+    ) -> None:
+        """Put a command in force."""
+        row = {
+            "target": stop.target, "number": stop.number, "everything": stop.everything,
+            "modules": " ".join(stop.modules), "by": by, "at_s": now_s, "sealed": sealed,
+        }  # fmt: skip
+        self._engine.put(connection, schema.stop, [row])
+
+    def all(self) -> dict[str, InForce]:
+        """Return the newest command of each target, by target."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(sa.select(schema.stop)).fetchall()
+        return {
+            r.target: InForce(
+                r.target, r.number, r.everything, tuple(r.modules.split()), r.by, r.at_s,
+                bytes(r.sealed),
+            )
+            for r in rows
+        }  # fmt: skip
+
+    def of(self, device: str) -> list[InForce]:
+        """Return the commands that a device must obey."""
+        found = self.all()
+        return [found[target] for target in (FLEET, device) if target in found]
+
+    def silences_alerts(self, device: str) -> bool:
+        """Return whether alerts about people at a device are stopped."""
+        return any(stop.everything or "alerts" in stop.modules for stop in self.of(device))
+
+    def waiting(self) -> dict[str, tuple[int, bytes]]:
+        """Return number and command of each target that a connected device does not obey yet."""
+        stop, presence = schema.stop, schema.presence
+        fleet = sa.and_(stop.c.target == FLEET, presence.c.fleet_stop < stop.c.number)
+        own = sa.and_(stop.c.target == presence.c.device, presence.c.own_stop < stop.c.number)
+        query = (
+            sa.select(stop.c.target, stop.c.number, stop.c.sealed)
+            .distinct()
+            .join(presence, sa.or_(fleet, own))
+            .where(presence.c.state == "online")
+        )
+        with self._engine.connect() as connection:
+            return {r.target: (r.number, bytes(r.sealed)) for r in connection.execute(query)}
