@@ -26,6 +26,8 @@ from edge_agent.pixels import keeper as decoding
 log = logging.getLogger("edge_agent")
 
 WRONG_INPUT = 2
+BEGIN_ANEW = 3
+"""Vision ended because something was stopped or lifted; it starts again at once, with that."""
 LONGEST_BACKOFF_S = 30.0
 STEADY_AFTER_S = 60.0
 STOP_WITHIN_S = 15.0
@@ -208,6 +210,7 @@ def _vision(given: argparse.Namespace) -> int:
     agent = loaded.agent
     key = keys.load(agent.key_file)
     light = Light(agent.objection.light, agent.objection.light_s)
+    is_signed = keys.command_check(agent.commands.public_key) if agent.commands.public_key else None
     with _data_dir(agent.data_dir):
         listener = packets.listen(agent.data_dir / SOCKET_NAME)
     order = decoding.order(agent.camera, agent.replay, lenient=given.unsafe_development)
@@ -219,12 +222,17 @@ def _vision(given: argparse.Namespace) -> int:
     from edge_agent.core.ground import GroundError  # noqa: PLC0415
     from edge_agent.core.release import Speaker  # noqa: PLC0415
     from edge_agent.io.outlet import Outlet  # noqa: PLC0415
+    from edge_agent.io.stops import Stops  # noqa: PLC0415
     from edge_agent.pixels.source import SourceError  # noqa: PLC0415
 
     speaker = Speaker(build.fingerprint, given.unsafe_development)
     try:
-        outlet = Outlet(listener, key.sign)
-        vision.run(loaded, speaker, outlet, light, keeper=keeper, now_s=time.time())  # noqa: TID251 - the clock comes in
+        stops = Stops(agent.device, is_signed)
+        outlet = Outlet(listener, key.sign, stops)
+        now_s = time.time()  # noqa: TID251 - the clock comes in
+        vision.run(loaded, speaker, outlet, stops, light, keeper=keeper, now_s=now_s)
+    except vision.Halted:
+        return BEGIN_ANEW
     except (SourceError, GroundError) as error:
         _cannot_start(error)
         return WRONG_INPUT
@@ -239,13 +247,15 @@ def _publisher(given: argparse.Namespace) -> int:
     sandbox.forbid_dumps()
     log_to_stderr()
     loaded = _load(given)
+    build = _build(given, loaded)
     agent = loaded.agent
     with _data_dir(agent.data_dir):
         pass
     needs = sandbox.Needs(folders=(agent.data_dir,), tcp_ports=(agent.mqtt.port,), sockets=True)
     _confine(given, needs)
     try:
-        publisher.Publisher(agent, loaded.declared, agent.data_dir / SOCKET_NAME).run()
+        about = publisher.About(build.fingerprint, confined=not given.unsafe_development)
+        publisher.Publisher(agent, loaded.declared, agent.data_dir / SOCKET_NAME, about).run()
     except (publisher.PublisherError, MqttError) as error:
         _cannot_start(error)
         return WRONG_INPUT
@@ -324,6 +334,9 @@ class _Supervised:
         if status in (0, WRONG_INPUT):
             return status
         self.process = None
+        if status == BEGIN_ANEW:
+            self._again_s = now_s
+            return None
         if now_s - self._started_s > STEADY_AFTER_S:
             self._backoff_s = 1.0
         log.warning(

@@ -144,6 +144,14 @@ class Objection(_Section):
     light_s: float = Field(2.0, ge=0.5, le=10, description="How long it does.")
 
 
+class Commands(_Section):
+    """Whose stop commands are obeyed: the city's, at once and after a restart, until lifted."""
+
+    public_key: Path | None = Field(
+        None, description="PEM, from dizaine-aggregator command-key; without it, nobody's."
+    )
+
+
 class Mqtt(_Section):
     """The broker. TLS with a client certificate, or, on this machine only, none."""
 
@@ -191,6 +199,7 @@ class AgentConfig(_Section):
         default_factory=dict, description="Off unless named here, and this file signed."
     )
     mqtt: Mqtt = Mqtt()
+    commands: Commands = Commands()
 
     @model_validator(mode="after")
     def _modules_have_what_they_need(self) -> Self:

@@ -11,24 +11,27 @@ import socket
 import sqlite3
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from edge_agent.config import AgentConfig
 from edge_agent.io import packets
+from edge_agent.io.keys import certificate_end, command_check
 from edge_agent.io.ledger import Cost, Ledger, LedgerError
 from edge_agent.io.mqtt import Connection
 from edge_agent.io.packets import Kind, Packet
 from edge_agent.io.spool import Spool, SpoolFullError
 from edge_agent.wire import codec
 from edge_agent.wire.declaration import Declaration
-from edge_agent.wire.messages import OBJECTIONS, Receipt
+from edge_agent.wire.messages import FLEET, OBJECTIONS, Health, Receipt
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
 FIRST_RETRY_S = 30.0
 LONGEST_RETRY_S = 3600.0
+LARGEST_STEP_S = 5.0
+"""A wall clock that departs further from the steady one within a day was not set well."""
 MOST_IN_FLIGHT = 64
 """Records offered at a time; the rest wait for receipts, so that a long backlog is no flood."""
 
@@ -45,22 +48,47 @@ class _Offer:
     wait_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the device says of itself once a day, besides what changes.
+
+    Attributes:
+        build: the program's fingerprint.
+        confined: the surroundings are safe and the sandbox is closed.
+    """
+
+    build: str
+    confined: bool
+
+
 class Publisher:
     """Ledger, spool and broker, and the call to vision."""
 
-    def __init__(self, config: AgentConfig, declared: Declaration, calls: Path) -> None:
+    def __init__(
+        self, config: AgentConfig, declared: Declaration, calls: Path, about: About
+    ) -> None:
         """Open ledger and spool; `calls` is the socket that vision listens on.
 
         Raises:
             PublisherError: one of them cannot be used, or an older configuration came back.
-            MqttError: the certificates cannot be read.
+            MqttError, KeyFileError: certificates or keys cannot be read.
         """
         self._declared = declared
         self._socket = calls
         self._ledger, self._spool = _open(config.data_dir, declared)
         self._waiting = {kept.digest: kept.sealed for kept in self._spool.all()}
         self._offers: dict[str, _Offer] = {}
-        self._events: queue.SimpleQueue[Receipt | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Receipt | bytes | None] = queue.SimpleQueue()
+        key = config.commands.public_key
+        self._is_signed = command_check(key) if key else None
+        self._obeyed = {FLEET: 0, declared.device: 0}
+        self._about = about
+        self._certificate_ends = (
+            certificate_end(config.mqtt.certificate) if config.mqtt.certificate else None
+        )
+        self._health: Health | None = None
+        self._disk_was_full = False
+        self._clocks = (time.time(), time.monotonic())  # noqa: TID251 - both clocks come in
         self._selector = selectors.DefaultSelector()
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -68,7 +96,9 @@ class Publisher:
         self._link: socket.socket | None = None
         self._disk_full = False
         self._stopping = False
-        self._broker = Connection(config.mqtt, config.device, self._post, lambda: self._post(None))
+        self._broker = Connection(
+            config.mqtt, config.device, self._post, lambda: self._post(None), self._post
+        )
 
     def run(self) -> None:
         """Serve until asked to stop."""
@@ -89,8 +119,8 @@ class Publisher:
     def _stop(self, _signal: int, _frame: object) -> None:
         self._stopping = True
 
-    def _post(self, event: Receipt | None) -> None:
-        """Take a receipt, or None for a new connection, over from the broker's thread."""
+    def _post(self, event: Receipt | bytes | None) -> None:
+        """Take a receipt, a command or None for a new connection over from the broker's thread."""
         self._events.put(event)
         try:
             self._wake_in.send(b"!")
@@ -101,7 +131,11 @@ class Publisher:
         if ready is self._wake_out:
             self._wake_out.recv(4096)
             while not self._events.empty():
-                self._take(self._events.get())
+                event = self._events.get()
+                if isinstance(event, bytes):
+                    self._take_stop(event)
+                else:
+                    self._take(event)
         elif self._link is not None:
             self._answer(self._link)
 
@@ -146,7 +180,7 @@ class Publisher:
         except (sqlite3.OperationalError, SpoolFullError) as error:
             if not self._disk_full:
                 log.error("event=disk_refused why=%r; windows wait in memory", str(error))  # noqa: TRY400
-            self._disk_full = True
+            self._disk_full = self._disk_was_full = True
             return Packet(Kind.LATER, said.scope, said.window_s)
 
     def _do(self, said: Packet) -> Packet:
@@ -158,9 +192,56 @@ class Publisher:
         elif said.kind is Kind.RECORD:
             answer = self._keep(said)
         else:
-            raise packets.PacketError(f"expected ASK, BURN or RECORD, got {said.kind.name}")
+            return self._hear(said)
         self._disk_full = False
         return answer
+
+    def _hear(self, said: Packet) -> Packet:
+        """Answer what is not about records: stops and health."""
+        if said.kind is Kind.STOPS and said.scope in self._obeyed:
+            self._obeyed[said.scope] = max(0, said.window_s)
+            self._broker.obeys(self._obeyed[FLEET], self._obeyed[self._declared.device])
+            return Packet(Kind.STOP, said.scope, sealed=self._ledger.stop(said.scope))
+        if said.kind is Kind.HEALTH:
+            self._take_health(said)
+            return Packet(Kind.SPOOLED, said.scope, said.window_s)
+        raise packets.PacketError(f"expected a question, got {said.kind.name}")
+
+    def _take_stop(self, sealed: bytes) -> None:
+        """Keep a stop command that the city signed, for vision to obey now and after a restart."""
+        if self._is_signed is None:
+            log.warning("event=stop_ignored why='no commands.public_key'")
+            return
+        try:
+            stop = codec.unseal_stop(sealed, self._is_signed)
+            if stop.target in self._obeyed and self._ledger.take_stop(
+                stop.target, stop.number, sealed
+            ):
+                log.warning("event=stop_command target=%s number=%d", stop.target, stop.number)
+        except codec.WireError as error:
+            log.warning("event=stop_ignored why=%r", str(error))
+        except sqlite3.OperationalError as error:
+            # The city repeats it until it is obeyed.
+            log.error("event=disk_refused why=%r", str(error))  # noqa: TRY400
+
+    def _take_health(self, said: Packet) -> None:
+        """Compose the day's word on the device (R11); it is sent as soon as there is a broker."""
+        wall_s, steady_s = time.time(), time.monotonic()  # noqa: TID251
+        drift_s = (wall_s - self._clocks[0]) - (steady_s - self._clocks[1])
+        self._clocks = (wall_s, steady_s)
+        self._health = Health(
+            device=self._declared.device,
+            day=date.fromordinal(said.window_s),
+            config=self._declared.fingerprint(),
+            build=self._about.build,
+            confined=self._about.confined,
+            certificate_ends=self._certificate_ends,
+            latency="l" in said.scope,
+            kept_up="k" in said.scope,
+            disk=not self._disk_was_full,
+            clock=abs(drift_s) <= LARGEST_STEP_S,
+        )
+        self._disk_was_full = self._disk_full
 
     def _burn(self, said: Packet) -> Packet:
         """R9: burn a window's number and what its release costs, then name the record before."""
@@ -234,6 +315,8 @@ class Publisher:
         """Publish what waits and is due, oldest first."""
         if not self._broker.is_up:
             return
+        if self._health is not None and self._broker.tell_health(self._health):
+            self._health = None
         now_s = time.monotonic()
         in_flight = sum(offer.wait_s < LONGEST_RETRY_S for offer in self._offers.values())
         for name, sealed in self._waiting.items():

@@ -7,8 +7,9 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
 
 from edge_agent import config
 from edge_agent.config import AgentConfig, Loaded
@@ -23,10 +24,12 @@ from edge_agent.core.tally import ZoneTally
 from edge_agent.core.windows import Windows
 from edge_agent.core.zones import Zones
 from edge_agent.io.light import Light
-from edge_agent.io.outlet import Outlet
+from edge_agent.io.outlet import ASK_STOPS_S, Outlet
+from edge_agent.io.stops import Stops
 from edge_agent.pixels.source import (
     FacesWanted,
     Keeper,
+    Source,
     SourceError,
     check,
     is_live,
@@ -38,10 +41,16 @@ log = logging.getLogger(__name__)
 
 FINISH_WITHIN_S = 10.0
 REPLAY_TICK_S = 60
+LATE_ONE_IN = 100
+"""A day on which more frames than one in so many were dropped was not kept up with."""
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error
     """Somebody asked vision to stop."""
+
+
+class Halted(Exception):  # noqa: N818 - not an error
+    """The city has stopped or lifted something: begin anew, with that."""
 
 
 class Vision:
@@ -72,6 +81,8 @@ class Vision:
         """Count until the observations end."""
         for observation in observations:
             self._light.tend(time.monotonic())
+            if self._outlet.changed.is_set():
+                raise Halted
             passages = self._follow(observation)
             counted = [passage for passage in passages if passage.track not in self._objectors]
             in_view = {track.id for track in self._counter.tracks}
@@ -192,6 +203,7 @@ def run(
     loaded: Loaded,
     speaker: Speaker,
     outlet: Outlet,
+    stops: Stops,
     light: Light,
     *,
     keeper: Keeper | None,
@@ -203,6 +215,7 @@ def run(
         loaded: the configuration.
         speaker: what records say of us.
         outlet: where they go.
+        stops: what the city has stopped.
         light: that tells people that their objection was seen.
         keeper: of the camera's decoder.
         now_s: seconds since 1970 UTC.
@@ -210,30 +223,88 @@ def run(
     Raises:
         SourceError: the source or the detector cannot be used, or memory cannot be locked.
         GroundError: the calibration of the floor cannot be trusted.
+        Halted: the city has stopped or lifted something; the camera is closed.
     """
     agent = loaded.agent
     check(agent.camera.source)
-    running = agent if is_live(agent.camera.source) else resumed(agent, outlet, now_s)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
+    try:
+        loaded, speaker = _allowed(loaded, speaker, outlet, stops)
+    except _Stopped:
+        log.info("event=stopped")
+        return
+    running = agent if is_live(agent.camera.source) else resumed(agent, outlet, now_s)
     wanted = faces_wanted(loaded.declared)
     with open_source(running.camera, running.replay, running.detector, keeper, wanted) as source:
         if not (source.is_locked() or speaker.development):
             raise SourceError("memory for pictures cannot be locked: allow 32 MiB (LimitMEMLOCK=)")
-        fingerprint = loaded.declared.fingerprint()
-        log.info("event=started config=%s width=%d height=%d", fingerprint, *source.size)
+        log.info("event=started config=%s width=%d height=%d", speaker.config, *source.size)
         looking = Vision(loaded, speaker, outlet, light)
         outlet.start()
+        halted = False
         try:
-            looking.run(source)
+            looking.run(_daily(source, outlet))
             log.info("event=source_ended")
         except _Stopped:
             log.info("event=stopping")
+        except Halted:
+            halted = True
         health = source.health()
     light.close()
+    if halted:
+        # The camera is closed; what was decided before may still be said, after its fixed delay.
+        log.warning("event=halted why='a stop command'")
+        outlet.obey()
+        outlet.finish(loaded.declared.delay_s + FINISH_WITHIN_S)
+        raise Halted
     outlet.finish(FINISH_WITHIN_S)
     within = health.late + health.overruns == 0
     log.info("event=stopped frames_within_100_ms=%s", "all" if within else "not all")
+
+
+def _allowed(
+    loaded: Loaded, speaker: Speaker, outlet: Outlet, stops: Stops
+) -> tuple[Loaded, Speaker]:
+    """Return what may run now; wait, with the camera closed, while nothing may.
+
+    Records go on naming what was declared: what is stopped is a part of it.
+    """
+    told = False
+    while True:
+        outlet.ask_stops()
+        outlet.obey()
+        if not stops.everything:
+            break
+        if not told:
+            log.warning("event=halted why='everything is stopped'; the camera stays closed")
+        told = True
+        time.sleep(ASK_STOPS_S)
+    declared = loaded.declared
+    kept = tuple(module for module in declared.modules if module.name not in stops.modules)
+    if len(kept) < len(declared.modules):
+        log.warning("event=modules_stopped modules=%s", ",".join(sorted(stops.modules)))
+    said = replace(speaker, config=declared.fingerprint())
+    return replace(loaded, declared=declared.model_copy(update={"modules": kept})), said
+
+
+def _daily(source: Source, outlet: Outlet) -> Iterator[Observation]:
+    """Pass observations on, and tell once a day (UTC) how well frames were dealt with (R11)."""
+    day, before = date.min, source.health()
+    for observation in source:
+        today = datetime.fromtimestamp(observation.at_s, UTC).date()
+        if today != day:
+            health = source.health()
+            if day != date.min:
+                looked = health.frames - before.frames
+                late = health.late - before.late
+                outlet.tell_health(
+                    day.toordinal(),
+                    latency=health.overruns == before.overruns,
+                    kept_up=late * LATE_ONE_IN < looked + late or late == 0,
+                )
+            day, before = today, health
+        yield observation
 
 
 def _stop(_signal: int, _frame: object) -> None:

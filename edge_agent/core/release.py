@@ -153,6 +153,8 @@ class Speaker:
 
     build: str
     development: bool
+    config: str | None = None
+    """Fingerprint of what was declared, where a part of it is stopped; else it is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,7 +403,7 @@ class Release:
             "status": status,
             "profile": declared.profile,
             "epsilon_milli": None if declared.dp is None else declared.dp.epsilon_milli,
-            "config": declared.fingerprint(),
+            "config": self._speaker.config or declared.fingerprint(),
             "build": self._speaker.build,
             "development": self._speaker.development,
             **said,

@@ -6,9 +6,12 @@ Of the operator's, a device has the public half alone.
 import hashlib
 import os
 import stat
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -126,6 +129,48 @@ def is_signed(public: Path, signature: bytes, content: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def command_check(public: Path) -> Callable[[bytes, bytes], bool]:
+    """Return what tells whether the city's command key signed: (signature, signed bytes).
+
+    Raises:
+        KeyFileError: the public key cannot be used.
+    """
+    try:
+        key = serialization.load_pem_public_key(public.read_bytes())
+    except OSError as error:
+        raise KeyFileError(f"{public}: no command key ({error.strerror})") from None
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeyFileError(
+            f"{public}: expected the public half of the city's command key (Ed25519), from"
+            " dizaine-aggregator command-key"
+        )
+    checked = key
+
+    def is_signed(signature: bytes, signed: bytes) -> bool:
+        try:
+            checked.verify(signature, signed)
+        except InvalidSignature:
+            return False
+        return True
+
+    return is_signed
+
+
+def certificate_end(path: Path) -> date:
+    """Return the last day of a certificate.
+
+    Raises:
+        KeyFileError: it cannot be read.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise KeyFileError(f"{path}: expected a certificate in PEM ({error})") from None
+    return certificate.not_valid_after_utc.date()
 
 
 def _private(path: Path, hint: str) -> object:

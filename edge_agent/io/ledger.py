@@ -2,7 +2,8 @@
 
 A window is burnt before its record is sealed, so whatever happens afterwards, no restart, no step
 of the clock and no copy of the device can make it speak of that window again. It also adds up what
-the profile dp has spent, and remembers the newest configuration, so that none comes back.
+the profile dp has spent, and remembers the newest configuration and the newest stop commands, so
+that none comes back.
 """
 
 import sqlite3
@@ -56,6 +57,10 @@ class Ledger:
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS configuration"
                 " (one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER, name TEXT) STRICT"
+            )
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS stop"
+                " (target TEXT PRIMARY KEY, number INTEGER, sealed BLOB) STRICT"
             )
             self._database.execute("SELECT scope, window_s FROM burnt").fetchall()
         except sqlite3.DatabaseError as error:
@@ -125,6 +130,27 @@ class Ledger:
             " ON CONFLICT (one) DO UPDATE SET number = ?1, name = ?2",
             (number, name),
         )
+
+    def take_stop(self, target: str, number: int, sealed: bytes) -> bool:
+        """Keep a stop command unless one as new is known; return whether it is kept.
+
+        Raises:
+            sqlite3.OperationalError: the disk would not take it.
+        """
+        changed = self._database.execute(
+            "INSERT INTO stop VALUES (?, ?, ?) ON CONFLICT (target) DO UPDATE"
+            " SET number = excluded.number, sealed = excluded.sealed"
+            " WHERE excluded.number > stop.number",
+            (target, number, sealed),
+        )
+        return changed.rowcount == 1
+
+    def stop(self, target: str) -> bytes:
+        """Return the newest stop command of a target, sealed; nothing for none."""
+        row = self._database.execute(
+            "SELECT sealed FROM stop WHERE target = ?", (target,)
+        ).fetchone()
+        return b"" if row is None else bytes(row[0])
 
     def close(self) -> None:
         """Close the database."""

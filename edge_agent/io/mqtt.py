@@ -2,8 +2,7 @@
 
 QoS 1, nothing retained, one topic a scope, a last will that is always the same. Whether a record is
 stored is told by the city's receipt alone; what the broker acknowledges means nothing here.
-Besides records, presence alone is published: there is no health message that could move with the
-crowd.
+Besides records, presence and one health message a day are published; neither moves with the crowd.
 """
 
 import logging
@@ -18,7 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent import config
 from edge_agent.wire import codec, topics
-from edge_agent.wire.messages import Presence, Receipt
+from edge_agent.wire.messages import FLEET, Health, Presence, Receipt
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +41,9 @@ class Connection:
         device: str,
         on_receipt: Callable[[Receipt], None],
         on_connect: Callable[[], None],
+        on_stop: Callable[[bytes], None] = lambda _: None,
     ) -> None:
-        """Prepare the connection; both callbacks are called from its own thread.
+        """Prepare the connection; all callbacks are called from its own thread.
 
         Raises:
             MqttError: a certificate or key cannot be read.
@@ -52,6 +52,8 @@ class Connection:
         self._device = device
         self._on_receipt = on_receipt
         self._on_connect = on_connect
+        self._on_stop = on_stop
+        self._obeyed = (0, 0)
         self._was_up: bool | None = None
         self._thread: threading.Thread | None = None
         client = paho.Client(
@@ -81,8 +83,27 @@ class Connection:
             ) from None
         client.tls_set_context(context)
 
-    def _presence(self, state: str) -> bytes:
-        return codec.canonical(Presence.model_validate({"device": self._device, "state": state}))
+    def _presence(self, state: str, obeyed: tuple[int, int] = (0, 0)) -> bytes:
+        fleet, own = obeyed
+        fields = {"device": self._device, "state": state, "fleet_stop": fleet, "own_stop": own}
+        return codec.canonical(Presence.model_validate(fields))
+
+    def obeys(self, fleet: int, own: int) -> None:
+        """Say which stop commands are obeyed; again whenever that changes."""
+        if (fleet, own) != self._obeyed:
+            self._obeyed = (fleet, own)
+            if self.is_up:
+                self._client.publish(
+                    topics.presence(self._device), self._presence("online", self._obeyed), _QOS
+                )
+
+    def tell_health(self, health: Health) -> bool:
+        """Publish a day's word on the device; return whether it was handed to the network."""
+        if not self.is_up:
+            return False
+        payload = codec.encode_health(health)
+        sent = self._client.publish(topics.health(self._device), payload, _QOS, retain=False)
+        return sent.rc == paho.MQTT_ERR_SUCCESS
 
     @property
     def is_up(self) -> bool:
@@ -128,8 +149,10 @@ class Connection:
             self._say(up=False, why=str(reason))
             return
         self._say(up=True)
-        client.subscribe(topics.receipt(self._device), _QOS)
-        client.publish(topics.presence(self._device), self._presence("online"), _QOS)
+        heard = (topics.receipt(self._device), topics.stop(self._device), topics.stop(FLEET))
+        client.subscribe([(topic, _QOS) for topic in heard])
+        online = self._presence("online", self._obeyed)
+        client.publish(topics.presence(self._device), online, _QOS)
         self._on_connect()
 
     def _disconnected(
@@ -153,6 +176,9 @@ class Connection:
             log.warning("event=broker_lost broker=%s why=%r; records wait on disk", where, why)
 
     def _message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        if message.topic in (topics.stop(self._device), topics.stop(FLEET)):
+            self._on_stop(bytes(message.payload))
+            return
         try:
             receipt = codec.decode_receipt(bytes(message.payload))
         except codec.WireError as error:

@@ -5,6 +5,7 @@ publisher calls; vision only ever answers a call, and can open no connection its
 """
 
 import logging
+import math
 import queue
 import secrets
 import socket
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from edge_agent.core.release import Draft
 from edge_agent.io import packets
 from edge_agent.io.packets import PACKET_SIZE, Kind, Packet, PacketError, unpack
+from edge_agent.io.stops import Stops
 from edge_agent.wire import codec
 
 log = logging.getLogger(__name__)
@@ -22,15 +24,24 @@ log = logging.getLogger(__name__)
 ANSWER_WITHIN_S = 10.0
 RETRY_S = 0.5
 MOST_WAITING = 4096
+ASK_STOPS_S = 1.0
 
 
 class Outlet:
     """Where records leave vision."""
 
-    def __init__(self, listener: socket.socket, sign: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self, listener: socket.socket, sign: Callable[[bytes], bytes], stops: Stops
+    ) -> None:
         self._listener = listener
         self._listener.settimeout(RETRY_S)
         self._sign = sign
+        self._stops = stops
+        self._asked_s = -math.inf
+        self._obeyed: dict[str, int] = {}
+        self._health: Packet | None = None
+        self.changed = threading.Event()
+        """Set once something has been stopped or lifted since `obey`."""
         self._link: socket.socket | None = None
         self._waiting: queue.Queue[tuple[float, Draft] | None] = queue.Queue(MOST_WAITING)
         self._stop = threading.Event()
@@ -43,6 +54,21 @@ class Outlet:
         """
         answer = self._exchange(Packet(Kind.ASK, scope))
         return None if answer is None or answer.window_s < 0 else answer.window_s
+
+    def ask_stops(self) -> None:
+        """Ask the publisher what is stopped; waits until it answers. Only before `start`."""
+        self._ask_stops()
+
+    def obey(self) -> None:
+        """Note that all commands known by now are obeyed, and let the publisher know."""
+        self.changed.clear()
+        self._obeyed = {target: self._stops.number(target) for target in self._stops.targets}
+        self._asked_s = -math.inf
+
+    def tell_health(self, day: int, *, latency: bool, kept_up: bool) -> None:
+        """Hand over a day's two flags; `day` is an ordinal."""
+        flags = ("l" if latency else "") + ("k" if kept_up else "")
+        self._health = Packet(Kind.HEALTH, flags, day)
 
     def start(self) -> None:
         """Begin to hand over."""
@@ -61,11 +87,41 @@ class Outlet:
         self._listener.close()
 
     def _work(self) -> None:
-        while (item := self._waiting.get()) is not None:
-            not_before_s, draft = item
-            if self._stop.wait(max(0.0, not_before_s - time.monotonic())):
+        while not self._stop.is_set():
+            self._tend()
+            try:
+                item = self._waiting.get(timeout=ASK_STOPS_S)
+            except queue.Empty:
+                continue
+            if item is None:
+                self._tend()
                 return
+            not_before_s, draft = item
+            while (left_s := not_before_s - time.monotonic()) > 0:
+                if self._stop.wait(min(left_s, ASK_STOPS_S)):
+                    return
+                self._tend()
             self._hand_over(draft)
+
+    def _tend(self) -> None:
+        """Do what is due besides records."""
+        if self._health is not None:
+            self._exchange(self._health)
+            self._health = None
+        if time.monotonic() - self._asked_s >= ASK_STOPS_S:
+            self._ask_stops()
+
+    def _ask_stops(self) -> None:
+        self._asked_s = time.monotonic()
+        for target in self._stops.targets:
+            answer = self._exchange(Packet(Kind.STOPS, target, self._obeyed.get(target, 0)))
+            if answer is not None and answer.kind is Kind.STOP and answer.sealed:
+                before = self._stops.number(target)
+                if self._stops.take(target, answer.sealed):
+                    self.changed.set()
+                elif self._stops.number(target) != before and not self.changed.is_set():
+                    # It says the same as the one before: there is nothing to do for it.
+                    self._obeyed[target] = self._stops.number(target)
 
     def _hand_over(self, draft: Draft) -> None:
         """Say one record.

@@ -9,6 +9,10 @@
                                 ◄──   BURNT, before | SPENT, before | REFUSED | LATER
     RECORD scope, window, sealed ──►
                                 ◄──   SPOOLED | REFUSED | LATER
+    STOPS target, number        ──►                          the newest command obeyed
+                                ◄──   STOP target, sealed    the newest command known, or none
+    HEALTH day, flags           ──►                          once a day
+                                ◄──   SPOOLED
 
 BURNT and SPENT carry the digest of the record before this one in its scope. SPENT means burnt, but
 the day's privacy budget does not last for it. LATER means that the disk would not take it: ask
@@ -23,7 +27,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from edge_agent.wire.codec import SEALED_SIZE
+from edge_agent.wire.codec import COMMAND_SIZE, SEALED_SIZE
 
 _LAYOUT = struct.Struct(f"<B24sq64s{SEALED_SIZE}s")
 PACKET_SIZE = _LAYOUT.size
@@ -42,6 +46,9 @@ class Kind(IntEnum):
     RECORD = 7
     SPOOLED = 8
     SPENT = 9
+    STOPS = 10
+    STOP = 11
+    HEALTH = 12
 
 
 class PacketError(ValueError):
@@ -54,10 +61,11 @@ class Packet:
 
     Attributes:
         kind: what it says.
-        scope: of which line.
-        window_s: start of the window, seconds since 1970 UTC; -1 where there is none.
+        scope: of which line; of STOPS and STOP the target, of HEALTH the flags, as letters.
+        window_s: start of the window, seconds since 1970 UTC; -1 where there is none. Of STOPS the
+            number of the command obeyed, of HEALTH the day, as an ordinal.
         before: digest of the record before, in hexadecimal, with BURNT and SPENT; empty for none.
-        sealed: the sealed record, with RECORD alone.
+        sealed: the sealed record with RECORD, a command or nothing with STOP.
     """
 
     kind: Kind
@@ -87,7 +95,13 @@ def unpack(data: bytes) -> Packet:
         name, digest = (part.rstrip(b"\0").decode("ascii") for part in (scope, before))
     except (ValueError, UnicodeDecodeError):
         raise PacketError("expected a known kind and a scope in ASCII") from None
-    return Packet(said, name, window_s, digest, sealed if said is Kind.RECORD else b"")
+    return Packet(said, name, window_s, digest, _content(said, sealed))
+
+
+def _content(kind: Kind, sealed: bytes) -> bytes:
+    if kind is Kind.RECORD:
+        return sealed
+    return sealed[:COMMAND_SIZE] if kind is Kind.STOP and sealed[0] else b""
 
 
 def listen(path: Path) -> socket.socket:

@@ -249,7 +249,7 @@ class Health(Message):
         confined: the surroundings were safe and the sandbox closed.
         certificate_ends: last day of the broker certificate, where there is one.
         latency: no frame outlived its time. kept_up: fewer than one in a hundred were dropped.
-        disk: the disk took all that was written. clock: the clock was set by a time source.
+        disk: the disk took all that was written. clock: it made no step of more than five seconds.
     """
 
     v: Literal[1] = 1

@@ -11,6 +11,7 @@ import logging
 import math
 import random
 import sqlite3
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -429,6 +430,8 @@ def test_a12_restart_clock_spool_and_a_copied_device(tmp_path: Path, gained: Any
 
 class Deaf:
     """An outlet that only notes when it was asked to say what."""
+
+    changed = threading.Event()
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, int]] = []

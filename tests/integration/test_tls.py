@@ -55,6 +55,8 @@ def secure(town: Any) -> Any:
     certify(town.folder, "stranger", certify(town.folder, "other-ca", None))
     (town.folder / "acl").write_text(
         "pattern write dizaine/1/%u/record/+\npattern write dizaine/1/%u/presence\n"
+        "pattern write dizaine/1/%u/health\npattern read dizaine/1/%u/stop\n"
+        "topic read dizaine/1/fleet/stop\n"
         "pattern read dizaine/1/%u/receipt\nuser bus-2\ntopic read dizaine/#\n"
     )
     (town.folder / "broker.conf").write_text(

@@ -1,5 +1,6 @@
 """A module measures in its declared time, and not a moment longer."""
 
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -17,6 +18,8 @@ ZONE = {"id": "hall", "corners": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]
 
 class Deaf:
     """An outlet that says nothing."""
+
+    changed = threading.Event()
 
     def say(self, _draft: Draft, _not_before_s: float) -> None:
         """Hear a draft, and forget it."""
@@ -47,6 +50,8 @@ def test_nothing_is_measured_once_it_has_ended() -> None:
 
 class Scribe:
     """An outlet that keeps what is said."""
+
+    changed = threading.Event()
 
     def __init__(self) -> None:
         self.records: list[Record] = []

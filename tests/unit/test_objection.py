@@ -1,6 +1,7 @@
 """Whoever shakes the head is in no count, also not in those of the open window (R12)."""
 
 import math
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ ZONE = {"id": "hall", "corners": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]
 
 class Deaf:
     """An outlet that says nothing."""
+
+    changed = threading.Event()
 
     def say(self, _draft: Draft, _not_before_s: float) -> None:
         """Hear a draft, and forget it."""
