@@ -9,11 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
+from aggregator.store.schema import metadata
 from deploy.local.processes import answers, free_port
 
 BIN = Path(sys.executable).parent
@@ -193,3 +196,49 @@ def grey_film(tmp_path: Path) -> Path:
         writer.write(noise.integers(100, 140, (240, 320, 3), dtype=np.uint8))
     writer.release()
     return path
+
+
+def _postgres_bin() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return found[-1].parent if found else None
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the address of a PostgreSQL server of this test run alone."""
+    programs = _postgres_bin()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = tmp_path_factory.mktemp("postgres")
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        for path in (folder, *folder.parents):
+            if "pytest-of" in str(path):
+                path.chmod(0o755)
+        shutil.chown(folder, "postgres")
+    port = free_port()
+
+    def run(*command: Any) -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    store = str(folder / "data")
+    run(*user, programs / "initdb", "-D", store, "-U", "dizaine", "-A", "trust")
+    options = f"-p {port} -h 127.0.0.1 -k {folder}"
+    control = [*user, programs / "pg_ctl", "-D", store, "-w"]
+    run(*control, "-o", options, "-l", str(folder / "log"), "start")
+    yield f"postgresql+psycopg://dizaine@127.0.0.1:{port}/postgres"
+    run(*control, "-m", "immediate", "stop")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the address of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'city.db'}"
+    address: str = request.getfixturevalue("postgres")
+    engine = sa.create_engine(address)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+        connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
+    engine.dispose()
+    return address

@@ -1,12 +1,7 @@
 """One schema on SQLite and PostgreSQL: the same records in, the same answers out."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -15,59 +10,12 @@ from aggregator.core.verdict import Accepted, Device, Reason
 from aggregator.store.database import Database, DatabaseError, Incoming
 from aggregator.store.registry import Place
 from aggregator.store.schema import metadata
-from deploy.local.processes import free_port
 from edge_agent.wire import codec
 from edge_agent.wire.declaration import Door, Vehicle
 from edge_agent.wire.messages import Directed
 from tests.records import NO_SIGNATURE, a_declaration, a_record
 
 WINDOW = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
-
-
-def _postgres_bin() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found else None
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the address of a PostgreSQL server of this test run alone."""
-    programs = _postgres_bin()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed")
-    folder = tmp_path_factory.mktemp("postgres")
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        for path in (folder, *folder.parents):
-            if "pytest-of" in str(path):
-                path.chmod(0o755)
-        shutil.chown(folder, "postgres")
-    port = free_port()
-
-    def run(*command: Any) -> None:
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    store = str(folder / "data")
-    run(*user, programs / "initdb", "-D", store, "-U", "dizaine", "-A", "trust")
-    options = f"-p {port} -h 127.0.0.1 -k {folder}"
-    control = [*user, programs / "pg_ctl", "-D", store, "-w"]
-    run(*control, "-o", options, "-l", str(folder / "log"), "start")
-    yield f"postgresql+psycopg://dizaine@127.0.0.1:{port}/postgres"
-    run(*control, "-m", "immediate", "stop")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return the address of an empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'city.db'}"
-    address: str = request.getfixturevalue("postgres")
-    engine = sa.create_engine(address)
-    with engine.begin() as connection:
-        metadata.drop_all(connection)
-        connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
-    engine.dispose()
-    return address
 
 
 def incoming(index: int, forward: int = 15) -> Incoming:

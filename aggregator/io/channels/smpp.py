@@ -55,7 +55,7 @@ class SmppChannel:
         except (smpplib.exceptions.ConnectionError, OSError) as error:
             self.close()
             where = f"{self._settings.host}:{self._settings.port}"
-            raise SendError(f"{where}: {error or 'connection lost'}") from None
+            raise SendError(f"{where}: {str(error) or 'connection lost'}") from None
         except smpplib.exceptions.PDUError as error:
             self.close()
             raise SendError(str(error.args[0])) from None
