@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aggregator.core.day import Block, Stored
 
 WIDTH, HEIGHT = 960, 220
-LEFT, TOP, BOTTOM = 44, 12, 26
+LEFT, TOP, BOTTOM = 58, 12, 26
 _PLOT_WIDTH = WIDTH - LEFT - 8
 _PLOT_HEIGHT = HEIGHT - TOP - BOTTOM
 

@@ -198,8 +198,19 @@ def router(site: Site) -> APIRouter:
     def _rule_page(
         visit: Visit, name: str, fields: dict[str, Any], book: Book, problem: str = ""
     ) -> Response:
+        blank: dict[str, Any] = dict.fromkeys(
+            ("name", "measure", "at_least", "at_most", "clear", "for", "sure", "cool_down_min",
+             "severity", "notify", "channels")
+        )  # fmt: skip
+        whole = {**blank, "enabled": True, **fields}
+        for part, keys in (
+            ("where", ("site", "device", "scope", "vehicle_line", "tag")),
+            ("hours", ("days", "opens", "closes")),
+            ("escalate", ("after_min", "notify")),
+        ):
+            whole[part] = {**dict.fromkeys(keys), **(fields.get(part) or {})}
         return visit.page(
-            "rule.html", 400 if problem else 200, rule_name=name, fields=fields, problem=problem,
+            "rule.html", 400 if problem else 200, rule_name=name, fields=whole, problem=problem,
             subjects=SUBJECTS, days=DAYS, is_new=name == _NEW,
             names=[p.name for p in book.people] + [r.name for r in book.rotas],
             label=lambda measure: measure_name(measure, visit.language),

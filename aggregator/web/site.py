@@ -122,6 +122,11 @@ def _answer_problems(app: FastAPI, site: Site) -> None:
         what = "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in errors[:3])
         return tell(request, 400, "wrong_input", what=what)
 
+    @app.exception_handler(Exception)
+    def broken(request: Request, why: Exception) -> Response:
+        log.error("event=page_failed path=%s why=%r", request.url.path, repr(why))
+        return tell(request, 500, "something_wrong")
+
     @app.exception_handler(sqlalchemy.exc.SQLAlchemyError)
     def away(_request: Request, why: Exception) -> Response:
         log.error("event=page_without_database why=%r", reason_of(why))

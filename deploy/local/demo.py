@@ -238,7 +238,7 @@ class Demo:
         fields = {
             "database": f"sqlite:///{self._folder / 'dizaine.db'}",
             "mqtt": {"host": "127.0.0.1", "port": self._broker_port},
-            "web": {"host": "127.0.0.1", "port": self._web_port},
+            "web": {"host": "127.0.0.1", "port": self._web_port, "public": True},
         }
         path.write_text(_toml(fields))
         return path
