@@ -124,6 +124,7 @@ class Alerting:
         self._look_at_devices(book, now_s)
         self._tell(book, now)
         self._forget(now_s)
+        metrics.NEWEST_S.set(self._database.figures.newest() or 0)
         metrics.OPEN_ALERTS.set(self._database.alerts.count_open())
         return taken
 

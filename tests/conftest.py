@@ -203,31 +203,61 @@ def _postgres_bin() -> Path | None:
     return found[-1].parent if found else None
 
 
+class Postgres:
+    """A PostgreSQL server of this test run alone, which can be killed and started again."""
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if user:
+            for path in (folder, *folder.parents):
+                if "pytest-of" in str(path):
+                    path.chmod(0o755)
+            shutil.chown(folder, "postgres")
+        port, store = free_port(), str(folder / "data")
+        self._run(*user, programs / "initdb", "-D", store, "-U", "dizaine", "-A", "trust")
+        self._control = [*user, programs / "pg_ctl", "-D", store, "-w"]
+        self._options = ["-o", f"-p {port} -h 127.0.0.1 -k {folder}", "-l", str(folder / "log")]
+        self.url = f"postgresql+psycopg://dizaine@127.0.0.1:{port}/postgres"
+
+    @staticmethod
+    def _run(*command: Any) -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        self._run(*self._control, *self._options, "start")
+
+    def kill(self) -> None:
+        """End it as a crash would: what is not on disk is gone."""
+        self._run(*self._control, "-m", "immediate", "stop")
+
+
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the address of a PostgreSQL server of this test run alone."""
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """Yield a running PostgreSQL server."""
     programs = _postgres_bin()
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
-    folder = tmp_path_factory.mktemp("postgres")
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        for path in (folder, *folder.parents):
-            if "pytest-of" in str(path):
-                path.chmod(0o755)
-        shutil.chown(folder, "postgres")
-    port = free_port()
+    server = Postgres(tmp_path_factory.mktemp("postgres"), programs)
+    server.start()
+    yield server
+    server.kill()
 
-    def run(*command: Any) -> None:
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    store = str(folder / "data")
-    run(*user, programs / "initdb", "-D", store, "-U", "dizaine", "-A", "trust")
-    options = f"-p {port} -h 127.0.0.1 -k {folder}"
-    control = [*user, programs / "pg_ctl", "-D", store, "-w"]
-    run(*control, "-o", options, "-l", str(folder / "log"), "start")
-    yield f"postgresql+psycopg://dizaine@127.0.0.1:{port}/postgres"
-    run(*control, "-m", "immediate", "stop")
+@pytest.fixture(scope="session")
+def postgres(own_postgres: Postgres) -> str:
+    """Return the address of a running PostgreSQL server."""
+    return own_postgres.url
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> str:
+    """Return the address of an empty PostgreSQL database."""
+    engine = sa.create_engine(postgres)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+        connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
+    engine.dispose()
+    return postgres
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -235,10 +265,5 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the address of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'city.db'}"
-    address: str = request.getfixturevalue("postgres")
-    engine = sa.create_engine(address)
-    with engine.begin() as connection:
-        metadata.drop_all(connection)
-        connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
-    engine.dispose()
+    address: str = request.getfixturevalue("postgres_url")
     return address
