@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help setup demo test check forensics attacks bench build models lock clean
+.PHONY: help setup demo test check forensics attacks bench bench-city build models lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -28,6 +28,9 @@ attacks: setup ## Attack what is released; print what each attacker gains, naive
 
 bench: setup ## Compare with peers: counts, time per frame, latency
 	@deploy/local/bench.sh $(ARGS)
+
+bench-city: setup ## Signed records stored a second, and pages over a year of 200 cameras
+	@$(PY) -m deploy.local.bench_city $(ARGS)
 
 build: ## What a device installs, with its bill of materials and measurement, in out/build
 	@deploy/build/build.sh $(ARGS)

@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 EXCHANGE = "amq.topic"
 """Where RabbitMQ's MQTT plugin puts what devices publish, and takes what they receive."""
 _KEYS = ("dizaine.1.*.record.*", "dizaine.1.*.presence", "dizaine.1.*.health")
-MOST_TOGETHER = 256
+MOST_TOGETHER = 1024
+"""Messages stored in one transaction; a busy worker's sums are written once for all of them."""
 PREFETCH = 2 * MOST_TOGETHER
 IDLE_S = 0.05
 RETRY_S = 1.0

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 MOST_QUEUED = 4096
 """Messages held in memory; beyond, the broker is not read and holds them itself."""
-MOST_TOGETHER = 256
+MOST_TOGETHER = 1024
+"""Messages stored in one transaction; a busy worker's sums are written once for all of them."""
 GATHER_S = 0.01
 RETRY_S = 1.0
 _QOS = 1

@@ -1,6 +1,7 @@
 """Opens one SQLite file or PostgreSQL database and brings it to the present schema."""
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -169,6 +170,8 @@ class Engine:
         key: sa.Column[Any],
     ) -> set[Any]:
         """Insert rows; return the keys of those that were not there."""
+        if self.is_postgresql:
+            return set(_bulk(connection, table, rows, "DO NOTHING", key.name))
         statement = self._insert(table).on_conflict_do_nothing().returning(key)
         return set(connection.scalars(statement, list(rows)))
 
@@ -176,26 +179,80 @@ class Engine:
         self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]
     ) -> None:
         """Insert rows, or overwrite those with the same key."""
-        statement = self._insert(table)
-        others = {c.name: statement.excluded[c.name] for c in table.c if not c.primary_key}
-        keys = list(table.primary_key)
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=keys, set_=others), list(rows)
-        )
+        self._upsert(connection, table, rows, "{0} = EXCLUDED.{0}")
 
     def add(
         self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]
     ) -> None:
         """Insert rows, or add their numbers to those with the same key."""
-        statement = self._insert(table)
-        sums = {c.name: c + statement.excluded[c.name] for c in table.c if not c.primary_key}
-        keys = list(table.primary_key)
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=keys, set_=sums), list(rows)
+        self._upsert(connection, table, rows, f"{{0}} = {table.name}.{{0}} + EXCLUDED.{{0}}")
+
+    def append(
+        self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Insert rows whose keys are new."""
+        if self.is_postgresql:
+            _bulk(connection, table, rows)
+        else:
+            connection.execute(sa.insert(table), list(rows))
+
+    def _upsert(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        rows: Sequence[Mapping[str, Any]],
+        change: str,
+    ) -> None:
+        keys = ", ".join(_quoted(c.name) for c in table.primary_key)
+        others = [_quoted(c.name) for c in table.c if not c.primary_key]
+        changes = ", ".join(change.format(name) for name in others)
+        what = f"({keys}) DO UPDATE SET {changes}"
+        if self.is_postgresql:
+            _bulk(connection, table, rows, what)
+            return
+        names = [name for name in (c.name for c in table.c) if name in rows[0]]
+        text = (
+            f"INSERT INTO {table.name} ({', '.join(map(_quoted, names))})"  # noqa: S608 - our own names
+            f" VALUES ({', '.join(f':{name}' for name in names)}) ON CONFLICT {what}"
         )
+        connection.execute(sa.text(text), list(rows))
 
     def _insert(self, table: sa.Table) -> Any:
         return postgresql.insert(table) if self.is_postgresql else sqlite.insert(table)
+
+
+def _quoted(name: str) -> str:
+    """Return a column's name; a few of ours are words of SQL."""
+    return f'"{name}"'
+
+
+def _bulk(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, Any]],
+    on_conflict: str = "",
+    returning: str = "",
+) -> list[Any]:
+    """Insert rows into PostgreSQL as one JSON text: ten times faster than a value a cell."""
+    if not rows:
+        return []
+    columns = [c for c in table.c if c.name in rows[0]]
+    names = ", ".join(_quoted(c.name) for c in columns)
+    kinds, values = [], []
+    for column in columns:
+        name, binary = _quoted(column.name), isinstance(column.type, sa.LargeBinary)
+        kind = "text" if binary else column.type.compile(connection.dialect)
+        kinds.append(f"{name} {kind}")
+        values.append(f"decode(x.{name}, 'hex')" if binary else f"x.{name}")
+    text = (
+        f"INSERT INTO {table.name} ({names}) SELECT {', '.join(values)}"  # noqa: S608 - our own names
+        f" FROM json_to_recordset(%s::json) AS x({', '.join(kinds)})"
+    )
+    text += f" ON CONFLICT {on_conflict}" if on_conflict else ""
+    text += f" RETURNING {_quoted(returning)}" if returning else ""
+    plain = json.dumps([dict(row) for row in rows], default=bytes.hex)
+    done = connection.exec_driver_sql(text, (plain,))
+    return list(done.scalars()) if returning else []
 
 
 def reason_of(error: BaseException) -> str:

@@ -16,6 +16,16 @@ from edge_agent.wire.declaration import Declaration
 from edge_agent.wire.messages import OBJECTIONS
 
 Kind = Literal["line", "zone", "vehicle"]
+Heat = Literal["passages", "masks", "people", "distance"]
+"""What an hour can be shown by."""
+_PASSAGES = ("said", "batches", "minutes", "low", "covered", "defect", "closed")
+_MASKS = ("masks_low", "masks_high", "masks_n")
+_OF_HEAT: dict[Heat, tuple[str, ...]] = {
+    "passages": ("said", "batches", "minutes", "low", "covered"),
+    "masks": _MASKS,
+    "people": ("people", "people_n"),
+    "distance": ("distance_cm", "distance_n"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +74,10 @@ class Figures:
 
         One that was declared away, and has never said anything, is none.
         """
-        device, scope, sums = schema.device, schema.scope, schema.day_sum
-        said = (sums.c.device == scope.c.device) & (sums.c.scope == scope.c.scope)
-        measured = sa.or_(sums.c.people_n > 0, sums.c.distance_n > 0)
+        device, scope = schema.device, schema.scope
         query = (
             sa.select(
                 scope.c.device, scope.c.scope, device.c.site, scope.c.label,
-                sa.exists().where(said, measured).label("measured"),
                 device.c.vehicle_line, device.c.tags,
             )
             .join(device, device.c.id == scope.c.device)
@@ -80,15 +87,26 @@ class Figures:
         with self._engine.connect() as connection:
             rows = connection.execute(query).fetchall()
         declared = self._registry.newest_declarations()
+        undeclared = {r.device for r in rows} - declared.keys()
+        measured = self._measured(undeclared) if undeclared else set()
         found = []
         for r in rows:
-            kind = _kind(r.scope, declared.get(r.device), measured=r.measured)
+            kind = _kind(r.scope, declared.get(r.device), (r.device, r.scope) in measured)
             one = Scope(
                 r.device, r.scope, r.site, r.label, kind, r.vehicle_line, tuple(r.tags.split())
             )
             if choice is None or choice.includes(one):
                 found.append(one)
         return found
+
+    def _measured(self, devices: set[str]) -> set[tuple[str, str]]:
+        """Return the scopes that have said how many people there were, or how near."""
+        table = schema.day_sum
+        some = sa.or_(table.c.people_n > 0, table.c.distance_n > 0)
+        query = sa.select(table.c.device, table.c.scope).distinct()
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.where(table.c.device.in_(sorted(devices)), some))
+            return {(row[0], row[1]) for row in rows}
 
     def stretch(self, one: Scope, start_s: int, end_s: int) -> list[Stored]:
         """Return a scope's records of a stretch of time, by window."""
@@ -134,13 +152,14 @@ class Figures:
     def total_by_day(
         self, scopes: Sequence[Scope], first: int, last: int
     ) -> dict[int, tuple[Sums, int]]:
-        """Return, by day, the sum over scopes and how many stretches were withheld."""
-        table = schema.day_sum
-        query = self._summed(table, [table.c.day, sa.func.sum(table.c.runs)], scopes)
+        """Return, by day, the sum over scopes of passages and masks, and the stretches withheld."""
+        table, names = schema.day_sum, (*_PASSAGES, *_MASKS)
+        by = [table.c.day, sa.func.sum(table.c.runs)]
+        query = self._of(_summed(table, by, names), table, scopes)
         query = query.where(table.c.day >= first, table.c.day <= last).group_by(table.c.day)
         with self._engine.connect() as connection:
             rows = connection.execute(query).fetchall()
-        return {int(r[0]): (Sums(*map(int, r[2:])), int(r[1])) for r in rows}
+        return {int(r[0]): (_sums(names, r[2:]), int(r[1])) for r in rows}
 
     def total_by_scope(
         self, scopes: Sequence[Scope], first: int, last: int
@@ -148,7 +167,7 @@ class Figures:
         """Return, by device and scope, the sum over days and how many stretches were withheld."""
         table = schema.day_sum
         by = [table.c.device, table.c.scope]
-        query = self._summed(table, [*by, sa.func.sum(table.c.runs)], scopes)
+        query = self._of(_summed(table, [*by, sa.func.sum(table.c.runs)], NAMES), table, scopes)
         query = query.where(table.c.day >= first, table.c.day <= last).group_by(*by)
         wanted = {(one.device, one.scope) for one in scopes}
         with self._engine.connect() as connection:
@@ -159,17 +178,40 @@ class Figures:
             if (r[0], r[1]) in wanted
         }
 
-    def hours(self, scopes: Sequence[Scope], first_month: int, last_month: int) -> dict[int, Sums]:
-        """Return, by hour of the week (0 to 167, Monday first), the sum over whole months."""
-        table = schema.hour_sum
-        query = self._summed(table, [table.c.cell], scopes).group_by(table.c.cell)
+    def hours(
+        self, scopes: Sequence[Scope], first_month: int, last_month: int, measure: Heat
+    ) -> dict[int, Sums]:
+        """Return, by hour of the week (0 to 167, Monday first), a measure's sum over months."""
+        table, names = schema.hour_sum, _OF_HEAT[measure]
+        query = self._of(_summed(table, [table.c.cell], names), table, scopes)
         query = query.where(table.c.month >= first_month, table.c.month <= last_month)
+        # Month by month, as the table is ordered, so that nothing is sorted.
+        query = query.group_by(table.c.month, table.c.cell)
+        found: dict[int, Sums] = {}
         with self._engine.connect() as connection:
-            rows = connection.execute(query).fetchall()
-        return {int(r[0]): Sums(*map(int, r[1:])) for r in rows}
+            for row in connection.execute(query):
+                cell = int(row[0])
+                found[cell] = found.get(cell, Sums()) + _sums(names, row[1:])
+        return found
 
-    def _summed(self, table: sa.Table, by: list[Any], scopes: Sequence[Scope]) -> sa.Select[Any]:
-        return self._of(sa.select(*by, *(sa.func.sum(table.c[n]) for n in NAMES)), table, scopes)
+    def hours_of_lines(self, first_month: int, last_month: int) -> dict[str, list[Sums]]:
+        """Return, for each bus line, what each hour of the day (0 to 23) adds up to."""
+        table, device = schema.hour_sum, schema.device
+        names = (*_OF_HEAT["passages"], *_OF_HEAT["people"], *_OF_HEAT["distance"])
+        hour = table.c.cell % 24
+        query = (
+            _summed(table, [device.c.vehicle_line, hour], names)
+            .join(device, device.c.id == table.c.device)
+            .where(table.c.month >= first_month, table.c.month <= last_month)
+            .where(device.c.vehicle_line != "")
+            .group_by(device.c.vehicle_line, hour)
+        )
+        found: dict[str, list[Sums]] = {}
+        with self._engine.connect() as connection:
+            for row in connection.execute(query):
+                own = found.setdefault(row[0], [Sums()] * 24)
+                own[int(row[1])] = _sums(names, row[2:])
+        return dict(sorted(found.items()))
 
     def _of(
         self, query: sa.Select[Any], table: sa.Table, scopes: Sequence[Scope]
@@ -241,7 +283,15 @@ class Figures:
                 yield dict(row._mapping)
 
 
-def _kind(scope: str, declared: Declaration | None, *, measured: bool) -> Kind:
+def _summed(table: sa.Table, by: list[Any], names: Sequence[str]) -> sa.Select[Any]:
+    return sa.select(*by, *(sa.func.sum(table.c[name]) for name in names)).select_from(table)
+
+
+def _sums(names: Sequence[str], values: Sequence[Any]) -> Sums:
+    return Sums(**dict(zip(names, map(int, values), strict=True)))
+
+
+def _kind(scope: str, declared: Declaration | None, measured: bool) -> Kind:
     if declared is not None:
         if declared.vehicle is not None and declared.vehicle.id == scope:
             return "vehicle"

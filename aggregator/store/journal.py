@@ -29,7 +29,7 @@ class Journal:
         for digest, sealed in entries:
             n, chain = n + 1, audit.link(chain, sealed)
             rows.append({"n": n, "digest": digest, "chain": chain, "sealed": sealed})
-        connection.execute(sa.insert(table), rows)
+        self._engine.append(connection, table, rows)
 
     def lines(self) -> Iterator[str]:
         """Yield the journal, a line at a time, as `edge_agent.wire.audit` describes it.

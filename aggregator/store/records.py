@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -85,7 +85,7 @@ class Records:
         # 3.
         new = [row for row in ordered if row["digest"] in fresh]
         self._name_scopes(connection, new)
-        self._sum_up(connection, new)
+        self.add_up(connection, new)
         self._count_refusals(connection, refused, now_s)
         outcomes, seen = [], set()
         for message in batch:
@@ -140,8 +140,8 @@ class Records:
 
     # -- sums
 
-    def _sum_up(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Take fresh records into the sums of their days and hours."""
+    def add_up(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Take fresh records, as rows of `record`, into the sums of their days and hours."""
         by_scope: dict[Key, list[Stored]] = {}
         for row in rows:
             if row["scope"] == OBJECTIONS:
@@ -170,7 +170,7 @@ class Records:
             connection,
             schema.hour_sum,
             [
-                {"month": m, "device": d, "scope": s, "cell": c, **asdict(hours[m, d, s, c])}
+                {"month": m, "device": d, "scope": s, "cell": c, **hours[m, d, s, c]._asdict()}
                 for m, d, s, c in sorted(hours)
             ],
         )
@@ -217,7 +217,7 @@ class Records:
                 .where(table.c.device == device, table.c.scope == scope)
                 .order_by(table.c.window_s)
             )
-            self._sum_up(
+            self.add_up(
                 connection, [{"device": device, "scope": scope, **r._mapping} for r in rows]
             )
         return len(scopes)
@@ -226,7 +226,7 @@ class Records:
 def _day_row(key: Key, day: Day) -> dict[str, Any]:
     own = {"device": key[0], "scope": key[1], "day": key[2]}
     rest = {"runs": day.runs, "run": day.run, "newest_s": day.newest_s}
-    return {**own, **asdict(day.sums), **rest}
+    return {**own, **day.sums._asdict(), **rest}
 
 
 def _row(accepted: Accepted, now_s: int) -> dict[str, Any]:

@@ -114,12 +114,13 @@ setting = Table(
     Column("value", Text, nullable=False),
 )
 
+# Both are kept in the order in which pages add them up: no page sorts a year.
 day_sum = Table(
     "day_sum",
     metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
     Column("device", String(32), ForeignKey("device.id"), primary_key=True),
     Column("scope", String(24), primary_key=True),
-    Column("day", Integer, primary_key=True, autoincrement=False),
     Column("said", BigInteger, nullable=False),
     Column("forward", BigInteger, nullable=False),
     Column("backward", BigInteger, nullable=False),
@@ -143,16 +144,16 @@ day_sum = Table(
     Column("runs", BigInteger, nullable=False),
     Column("run", BigInteger, nullable=False),
     Column("newest_s", BigInteger, nullable=False),
-    Index("day_sum_by_day", "day"),
+    sqlite_with_rowid=False,
 )
 
 hour_sum = Table(
     "hour_sum",
     metadata,
     Column("month", Integer, primary_key=True, autoincrement=False),
+    Column("cell", Integer, primary_key=True, autoincrement=False),
     Column("device", String(32), ForeignKey("device.id"), primary_key=True),
     Column("scope", String(24), primary_key=True),
-    Column("cell", Integer, primary_key=True, autoincrement=False),
     Column("said", BigInteger, nullable=False),
     Column("forward", BigInteger, nullable=False),
     Column("backward", BigInteger, nullable=False),
@@ -173,6 +174,7 @@ hour_sum = Table(
     Column("near_low", BigInteger, nullable=False),
     Column("near_high", BigInteger, nullable=False),
     Column("near_n", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 presence = Table(

@@ -2,20 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from aggregator.core.roles import Role
 from aggregator.core.rollup import Sums
-from aggregator.store.figures import Choice, Scope
+from aggregator.store.figures import Choice, Heat, Scope
 from aggregator.web import chart
 from aggregator.web.days import Days
 from aggregator.web.visit import Refusal, Site, Visit
 from edge_agent.wire.messages import K_FLOOR, MEAN_STEP_CM
 
-Heat = Literal["passages", "masks", "people", "distance"]
 MOST_DAYS = 400
 
 
@@ -150,7 +148,7 @@ class Trends:
         if measure not in ("passages", "masks", "people", "distance"):
             raise Refusal(400, "wrong_input", what="passages, masks, people, distance")
         scopes, sites = self._scopes(choice)
-        cells = self._figures.hours(scopes, first, last)
+        cells = self._figures.hours(scopes, first, last, measure)  # type: ignore[arg-type]
         values = [mean(cells.get(cell, Sums()), measure) for cell in range(168)]  # type: ignore[arg-type]
         titles = []
         for cell, value in enumerate(values):
@@ -233,19 +231,10 @@ class Trends:
         query = visit.request.query_params
         first = self._month(query.get("from", ""), newest - timedelta(days=60))
         last = self._month(query.get("to", ""), newest)
-        scopes = self._figures.scopes()
-        lines = sorted({one.vehicle_line for one in scopes if one.vehicle_line})
-        panels = []
-        for line in lines:
-            own = [one for one in scopes if one.vehicle_line == line]
-            cells = self._figures.hours(own, first, last)
-            by_hour = [
-                sum(
-                    (cells[day * 24 + hour] for day in range(7) if day * 24 + hour in cells), Sums()
-                )
-                for hour in range(24)
-            ]
-            panels.append(self._vehicle(visit, line, by_hour))
+        panels = [
+            self._vehicle(visit, line, by_hour)
+            for line, by_hour in self._figures.hours_of_lines(first, last).items()
+        ]
         return visit.page(
             "vehicles.html", panels=panels, first=self._month_name(first),
             last=self._month_name(last), frame=chart,

@@ -30,6 +30,7 @@ ALLOWED = {
     "itertools",
     "json",
     "math",
+    "operator",
     "typing",
     "unicodedata",
     "zoneinfo",

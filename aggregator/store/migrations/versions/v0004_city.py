@@ -24,9 +24,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "day_sum",
+        sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("device", sa.String(32), sa.ForeignKey("device.id"), primary_key=True),
         sa.Column("scope", sa.String(24), primary_key=True),
-        sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("said", sa.BigInteger, nullable=False),
         sa.Column("forward", sa.BigInteger, nullable=False),
         sa.Column("backward", sa.BigInteger, nullable=False),
@@ -50,14 +50,14 @@ def upgrade() -> None:
         sa.Column("runs", sa.BigInteger, nullable=False),
         sa.Column("run", sa.BigInteger, nullable=False),
         sa.Column("newest_s", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
     )
-    op.create_index("day_sum_by_day", "day_sum", ["day"])
     op.create_table(
         "hour_sum",
         sa.Column("month", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("cell", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("device", sa.String(32), sa.ForeignKey("device.id"), primary_key=True),
         sa.Column("scope", sa.String(24), primary_key=True),
-        sa.Column("cell", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("said", sa.BigInteger, nullable=False),
         sa.Column("forward", sa.BigInteger, nullable=False),
         sa.Column("backward", sa.BigInteger, nullable=False),
@@ -78,6 +78,7 @@ def upgrade() -> None:
         sa.Column("near_low", sa.BigInteger, nullable=False),
         sa.Column("near_high", sa.BigInteger, nullable=False),
         sa.Column("near_n", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "presence",
