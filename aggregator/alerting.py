@@ -34,6 +34,7 @@ from aggregator.store.database import Database
 from aggregator.store.deliveries import Draft
 from aggregator.store.engine import reason_of
 from aggregator.store.trail import SERVER
+from edge_agent.wire.messages import FLEET
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ TURN_S = 2.0
 MOST_A_TURN = 2000
 GROUP_WAIT_S = 20
 """How long an alert waits for others that go into the same message."""
+DEVICES_EVERY_S = 60
 CERTIFICATE_DAYS = 14
 """A certificate that ends sooner is a defect of its device."""
 NO_NEWS_S = 24 * 3600
@@ -75,7 +77,7 @@ class Alerting:
         self._kept_days = (alerts_days, trail_days)
         self._stopping = threading.Event()
         self._blocked = False
-        self._forgot_s = 0
+        self._forgot_s = self._looked_s = 0
         self._thread = threading.Thread(target=self._run, name="alerting", daemon=True)
 
     def start(self) -> None:
@@ -150,12 +152,15 @@ class Alerting:
         zone: ZoneInfo,
         now_s: int,
     ) -> None:
-        targets = self._database.registry.targets()
+        targets = self._database.registry.targets(n[1] for n in news)
+        stopped = self._database.stops.without_alerts()
         states = self._database.alerts.states(connection, (n[1] for n in news))
         ordered = sorted(news, key=lambda n: n[4].end_s)
         for _, device, scope, config, record in ordered:
             target = targets.get((device, scope))
-            if target is None or not self.may_alert(device, config, record):
+            if target is None or not stopped.isdisjoint((FLEET, device)):
+                continue
+            if not self._declared(device, config, record):
                 continue
             for rule in rules:
                 new = reading(rule, record)
@@ -166,15 +171,11 @@ class Alerting:
                 states[key] = state
                 self._keep(connection, _Seen(rule, target, state, change), now_s)
 
-    def may_alert(self, device: str, config: str, record: Stored) -> bool:
-        """Return whether alerts about people were declared for a record's time, and not stopped."""
+    def _declared(self, device: str, config: str, record: Stored) -> bool:
+        """Return whether alerts about people were declared for a record's time."""
         declared = self._database.registry.declaration(device, config)
         begin, end = (datetime.fromtimestamp(s, UTC) for s in (record.begin_s, record.end_s))
-        return (
-            declared is not None
-            and declared.allows("alerts", begin, end)
-            and not self._database.stops.silences_alerts(device)
-        )
+        return declared is not None and declared.allows("alerts", begin, end)
 
     def _keep(self, connection: sa.Connection, seen: _Seen, now_s: int) -> None:
         rule, target, change = seen.rule, seen.target, seen.change
@@ -194,6 +195,9 @@ class Alerting:
     # -- devices
 
     def _look_at_devices(self, book: Book, now_s: int) -> None:
+        if now_s - self._looked_s < DEVICES_EVERY_S:
+            return
+        self._looked_s = now_s
         rules = [r for r in book.rules if r.enabled and r.measure in OF_DEVICES]
         fleet = [d for d in self._database.registry.fleet() if d.revoked_s is None]
         metrics.DEVICES.labels("online").set(sum(d.state == "online" for d in fleet))
@@ -250,11 +254,12 @@ class Alerting:
         """Queue what staff must be told: alerts that began, ended, or that nobody takes."""
         now_s = int(now.timestamp())
         rules = {rule.name: rule for rule in book.rules}
-        targets = self._database.registry.targets()
         silences = self._database.alerts.silences(now_s)
         groups: dict[tuple[Occasion, str, str], list[sa.Row[Any]]] = {}
         with self._database.engine.begin() as connection:
-            for alert in self._database.alerts.to_be_told(connection):
+            told = self._database.alerts.to_be_told(connection)
+            targets = self._database.registry.targets(alert.device for alert in told)
+            for alert in told:
                 rule = rules.get(alert.rule)
                 occasion = None if rule is None else due(rule, alert, now_s)
                 if rule is None or occasion is None:

@@ -55,8 +55,6 @@ def serve(config: AggregatorConfig) -> None:
         for part in parts:
             part.start()
             stack.callback(part.stop)
-        if not config.workers.web:
-            log.info("event=no_pages; /healthz and /readyz alone are of use here")
         log.info("event=started web=http://%s:%d/", config.web.host, config.web.port)
         try:
             server.run(sockets=[listener])

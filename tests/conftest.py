@@ -22,11 +22,24 @@ from deploy.local.processes import answers, free_port
 BIN = Path(sys.executable).parent
 UNSAFE = "--unsafe-development"
 """Tests run where pixels could leave memory: on machines with a writable root."""
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, what needs recordings that are not here."""
+    """Let what takes minutes begin first, and skip what needs recordings that are not here.
+
+    Each worker begins with its share of the list, and takes from the others' ends when done.
+    """
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    rest = [item for item in items if not item.get_closest_marker("slow")]
+    share = -(-len(items) // WORKERS)
+    spread = []
+    for first in range(WORKERS):
+        own = slow[first::WORKERS]
+        spread += [*own, *rest[: share - len(own)]]
+        del rest[: share - len(own)]
+    items[:] = [*spread, *rest]
     if DATA.is_dir():
         return
     for item in items:

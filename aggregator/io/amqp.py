@@ -20,7 +20,6 @@ from aggregator import metrics
 from aggregator.config import Amqp, ConfigError, secret
 from aggregator.io.intake import Intake, Letter, utc_now
 from aggregator.store.database import Database
-from aggregator.store.engine import reason_of
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,6 @@ class AmqpIngest:
         self._intake = Intake(database, now)
         self._stopping = threading.Event()
         self._up = False
-        self._blocked = False
         self._nodes = list(self._parameters())
         self._thread = threading.Thread(target=self._run, name="amqp", daemon=True)
 
@@ -135,7 +133,7 @@ class AmqpIngest:
                     return
                 batch = []
             if method is None:
-                self._send_stops(channel)
+                self._send(channel, self._intake.stops())
             if self._stopping.is_set() and not batch:
                 channel.cancel()
                 return
@@ -150,28 +148,14 @@ class AmqpIngest:
                     answers = self._intake.take([letter for _, letter in batch])
                 break
             except sqlalchemy.exc.SQLAlchemyError as error:
-                self._tell_database(error)
+                self._intake.tell_database(error)
                 connection.sleep(RETRY_S)  # keeps answering the node meanwhile
                 if self._stopping.is_set():
                     return False
-        self._tell_database(None)
+        self._intake.tell_database(None)
         self._send(channel, answers)
         channel.basic_ack(batch[-1][0], multiple=True)
         return True
-
-    def _tell_database(self, error: sqlalchemy.exc.SQLAlchemyError | None) -> None:
-        metrics.DATABASE_UP.set(error is None)
-        if error is None and self._blocked:
-            log.info("event=database_back")
-        elif error is not None and not self._blocked:
-            log.error("event=database_refused why=%r; nothing is acknowledged", reason_of(error))
-        self._blocked = error is not None
-
-    def _send_stops(self, channel: Any) -> None:
-        try:
-            self._send(channel, self._intake.stops())
-        except sqlalchemy.exc.SQLAlchemyError as error:
-            self._tell_database(error)
 
     @staticmethod
     def _send(channel: Any, letters: list[Letter]) -> None:

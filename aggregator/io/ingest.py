@@ -22,7 +22,6 @@ from aggregator import metrics
 from aggregator.config import Mqtt
 from aggregator.io.intake import STOPS_EVERY_S, Intake, Letter, utc_now
 from aggregator.store.database import Database
-from aggregator.store.engine import reason_of
 from edge_agent.wire import topics
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,6 @@ class Ingest:
         self._queue: queue.Queue[paho.MQTTMessage | None] = queue.Queue(MOST_QUEUED)
         self._stopping = threading.Event()
         self._was_up: bool | None = None
-        self._blocked = False
         self._client = self._make_client()
         self._writer = threading.Thread(target=self._write, name="ingest", daemon=True)
 
@@ -140,7 +138,7 @@ class Ingest:
 
     def _write(self) -> None:
         while not self._stopping.is_set():
-            self._send_stops()
+            self._send(self._intake.stops())
             try:
                 first = self._queue.get(timeout=STOPS_EVERY_S)
             except queue.Empty:
@@ -169,28 +167,13 @@ class Ingest:
                     answers = self._intake.take(letters)
                 break
             except sqlalchemy.exc.SQLAlchemyError as error:
-                self._tell_database(error)
+                self._intake.tell_database(error)
                 if self._stopping.wait(RETRY_S):
                     return
-        self._tell_database(None)
+        self._intake.tell_database(None)
         self._send(answers)
         for message in batch:
             self._client.ack(message.mid, message.qos)
-
-    def _tell_database(self, error: sqlalchemy.exc.SQLAlchemyError | None) -> None:
-        """Log, once, that the database refuses or takes again what comes."""
-        metrics.DATABASE_UP.set(error is None)
-        if error is None and self._blocked:
-            log.info("event=database_back")
-        elif error is not None and not self._blocked:
-            log.error("event=database_refused why=%r; nothing is acknowledged", reason_of(error))
-        self._blocked = error is not None
-
-    def _send_stops(self) -> None:
-        try:
-            self._send(self._intake.stops())
-        except sqlalchemy.exc.SQLAlchemyError as error:
-            self._tell_database(error)
 
     def _send(self, letters: list[Letter]) -> None:
         for letter in letters:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import sqlalchemy.exc
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from aggregator import metrics
 from aggregator.core.verdict import Accepted, Device, Reason, judge
 from aggregator.store.database import Database, Incoming, News
+from aggregator.store.engine import reason_of
 from edge_agent.wire import codec, topics
 from edge_agent.wire.messages import Health, Presence, Receipt
 from edge_agent.wire.signature import EXPONENT, SIGNATURE_SIZE
@@ -80,6 +82,7 @@ class Intake:
         self._database = database
         self._now = now
         self._is_valid = Verifier()
+        self._blocked = False
         self._unsaid: Counter[str] = Counter()
         self._said_s = -SAY_REFUSALS_S
         self._looked_s = 0.0
@@ -163,18 +166,27 @@ class Intake:
                 log.warning("event=refused reason=%r messages=%d", reason, count)
             self._unsaid.clear()
 
-    def stops(self) -> list[Letter]:
-        """Return the stop commands that are new, or not obeyed yet by somebody who is there.
+    def tell_database(self, error: sqlalchemy.exc.SQLAlchemyError | None) -> None:
+        """Log, once, that the database refuses, or takes again, what comes."""
+        metrics.DATABASE_UP.set(error is None)
+        if error is None and self._blocked:
+            log.info("event=database_back")
+        elif error is not None and not self._blocked:
+            log.error("event=database_refused why=%r; nothing is acknowledged", reason_of(error))
+        self._blocked = error is not None
 
-        Raises:
-            sqlalchemy.exc.SQLAlchemyError: the database does not answer.
-        """
+    def stops(self) -> list[Letter]:
+        """Return the stop commands that are new, or not obeyed yet by somebody who is there."""
         now_s = time.monotonic()
         if now_s - self._looked_s < STOPS_EVERY_S:
             return []
         self._looked_s = now_s
         letters = []
-        waiting = self._database.stops.waiting()
+        try:
+            waiting = self._database.stops.waiting()
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            self.tell_database(error)
+            return []
         for target, (number, sealed) in waiting.items():
             sent = self._sent.get(target)
             if sent is None or sent[0] != number or now_s - sent[1] >= REPEAT_STOPS_S:

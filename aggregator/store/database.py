@@ -71,6 +71,7 @@ class Database:
             self.engine.lock(connection, JOURNAL_LOCK)
             if connection.scalar(query) == timezone:
                 return
+            log.info("event=making_sums timezone=%s; a minute for some millions", timezone)
             done = self.records.sum_all_again(connection)
             self.engine.put(connection, table, [{"name": _SUMS_ZONE, "value": timezone}])
         if done:

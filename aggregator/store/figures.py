@@ -131,6 +131,26 @@ class Figures:
                     found.setdefault((row[0], row[1]), []).append(Stored(*row[2:]))
         return found
 
+    def newest_of(self, scopes: Sequence[Scope], since_s: int) -> dict[tuple[str, str], Stored]:
+        """Return the newest record of each scope since an instant, by device and scope."""
+        table, scope = schema.record, schema.scope
+        # The index finds each; there is no need to read a day of them.
+        newest = (
+            sa.select(table.c.id)
+            .where(table.c.device == scope.c.device, table.c.scope == scope.c.scope)
+            .where(table.c.window_s >= since_s)
+            .order_by(table.c.window_s.desc())
+            .limit(1)
+            .correlate(scope)
+            .scalar_subquery()
+        )
+        ids = sa.select(newest.label("id")).select_from(scope).subquery()
+        query = sa.select(table.c.device, table.c.scope, *STORED).join(ids, ids.c.id == table.c.id)
+        wanted = {(one.device, one.scope) for one in scopes}
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).fetchall()
+        return {(r[0], r[1]): Stored(*r[2:]) for r in rows if (r[0], r[1]) in wanted}
+
     def days(
         self, scopes: Sequence[Scope], first: int, last: int
     ) -> dict[tuple[str, str], dict[int, Day]]:

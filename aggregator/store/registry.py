@@ -14,6 +14,9 @@ from aggregator.store.engine import Engine
 from edge_agent.wire.declaration import Declaration
 from edge_agent.wire.messages import Health, Presence
 
+MOST_REMEMBERED = 100_000
+"""Declarations kept in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -35,6 +38,7 @@ class Registry:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._declared: dict[tuple[str, str], Declaration] = {}
 
     def add(self, device: Device, place: Place, now_s: int) -> bool:
         """Register a device; return False where its id is taken."""
@@ -104,14 +108,20 @@ class Registry:
         return True
 
     def declaration(self, device: str, fingerprint: str) -> Declaration | None:
-        """Return what was declared under a fingerprint."""
+        """Return what was declared under a fingerprint; that never changes, and is remembered."""
+        if (device, fingerprint) in self._declared:
+            return self._declared[device, fingerprint]
         table = schema.declaration
         query = sa.select(table.c.body).where(
             table.c.device == device, table.c.fingerprint == fingerprint
         )
         with self._engine.connect() as connection:
             body = connection.scalar(query)
-        return None if body is None else _declaration(body)
+        if body is None:
+            return None
+        if len(self._declared) >= MOST_REMEMBERED:
+            self._declared.clear()
+        return self._declared.setdefault((device, fingerprint), _declaration(body))
 
     def newest_declarations(self) -> dict[str, Declaration]:
         """Return what was declared last of each device."""
@@ -128,12 +138,21 @@ class Registry:
             bodies = connection.scalars(query.order_by(table.c.fingerprint)).all()
         return {d.device: d for d in (_declaration(body) for body in bodies)}
 
-    def targets(self) -> dict[tuple[str, str], Target]:
-        """Return every scope of every device, and each device itself under an empty scope."""
+    def targets(self, devices: Iterable[str] | None = None) -> dict[tuple[str, str], Target]:
+        """Return every scope of devices, and each device itself under an empty scope.
+
+        Args:
+            devices: whose; all there are where none are named.
+        """
         device, scope = schema.device, schema.scope
+        every, labelled = sa.select(device), sa.select(scope)
+        if devices is not None:
+            names = sorted(set(devices))
+            every = every.where(device.c.id.in_(names))
+            labelled = labelled.where(scope.c.device.in_(names))
         with self._engine.connect() as connection:
-            places = {r.id: r for r in connection.execute(sa.select(device)) if r.revoked_s is None}
-            labels = connection.execute(sa.select(scope)).fetchall()
+            places = {r.id: r for r in connection.execute(every) if r.revoked_s is None}
+            labels = connection.execute(labelled).fetchall()
         named = [(r.device, r.scope, r.label) for r in labels if r.device in places]
         named += [(name, "", row.label) for name, row in places.items()]
         return {
@@ -201,6 +220,6 @@ class Registry:
             return list(connection.execute(query))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=MOST_REMEMBERED)
 def _declaration(body: str) -> Declaration:
     return Declaration.model_validate_json(body)

@@ -16,6 +16,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from aggregator.core.rollup import NAMES
+
 metadata = MetaData()
 
 _ID = BigInteger().with_variant(Integer, "sqlite")
@@ -114,6 +116,12 @@ setting = Table(
     Column("value", Text, nullable=False),
 )
 
+
+def _sums() -> list[Column[int]]:
+    """Return the columns of `core.rollup.Sums`."""
+    return [Column(name, BigInteger, nullable=False) for name in NAMES]
+
+
 # Both are kept in the order in which pages add them up: no page sorts a year.
 day_sum = Table(
     "day_sum",
@@ -121,26 +129,7 @@ day_sum = Table(
     Column("day", Integer, primary_key=True, autoincrement=False),
     Column("device", String(32), ForeignKey("device.id"), primary_key=True),
     Column("scope", String(24), primary_key=True),
-    Column("said", BigInteger, nullable=False),
-    Column("forward", BigInteger, nullable=False),
-    Column("backward", BigInteger, nullable=False),
-    Column("directed", BigInteger, nullable=False),
-    Column("batches", BigInteger, nullable=False),
-    Column("minutes", BigInteger, nullable=False),
-    Column("low", BigInteger, nullable=False),
-    Column("covered", BigInteger, nullable=False),
-    Column("defect", BigInteger, nullable=False),
-    Column("closed", BigInteger, nullable=False),
-    Column("masks_low", BigInteger, nullable=False),
-    Column("masks_high", BigInteger, nullable=False),
-    Column("masks_n", BigInteger, nullable=False),
-    Column("people", BigInteger, nullable=False),
-    Column("people_n", BigInteger, nullable=False),
-    Column("distance_cm", BigInteger, nullable=False),
-    Column("distance_n", BigInteger, nullable=False),
-    Column("near_low", BigInteger, nullable=False),
-    Column("near_high", BigInteger, nullable=False),
-    Column("near_n", BigInteger, nullable=False),
+    *_sums(),
     Column("runs", BigInteger, nullable=False),
     Column("run", BigInteger, nullable=False),
     Column("newest_s", BigInteger, nullable=False),
@@ -154,26 +143,7 @@ hour_sum = Table(
     Column("cell", Integer, primary_key=True, autoincrement=False),
     Column("device", String(32), ForeignKey("device.id"), primary_key=True),
     Column("scope", String(24), primary_key=True),
-    Column("said", BigInteger, nullable=False),
-    Column("forward", BigInteger, nullable=False),
-    Column("backward", BigInteger, nullable=False),
-    Column("directed", BigInteger, nullable=False),
-    Column("batches", BigInteger, nullable=False),
-    Column("minutes", BigInteger, nullable=False),
-    Column("low", BigInteger, nullable=False),
-    Column("covered", BigInteger, nullable=False),
-    Column("defect", BigInteger, nullable=False),
-    Column("closed", BigInteger, nullable=False),
-    Column("masks_low", BigInteger, nullable=False),
-    Column("masks_high", BigInteger, nullable=False),
-    Column("masks_n", BigInteger, nullable=False),
-    Column("people", BigInteger, nullable=False),
-    Column("people_n", BigInteger, nullable=False),
-    Column("distance_cm", BigInteger, nullable=False),
-    Column("distance_n", BigInteger, nullable=False),
-    Column("near_low", BigInteger, nullable=False),
-    Column("near_high", BigInteger, nullable=False),
-    Column("near_n", BigInteger, nullable=False),
+    *_sums(),
     sqlite_with_rowid=False,
 )
 

@@ -56,14 +56,13 @@ class Stops:
             for r in rows
         }  # fmt: skip
 
-    def of(self, device: str) -> list[InForce]:
-        """Return the commands that a device must obey."""
-        found = self.all()
-        return [found[target] for target in (FLEET, device) if target in found]
-
-    def silences_alerts(self, device: str) -> bool:
-        """Return whether alerts about people at a device are stopped."""
-        return any(stop.everything or "alerts" in stop.modules for stop in self.of(device))
+    def without_alerts(self) -> set[str]:
+        """Return the targets at which alerts about people are stopped."""
+        return {
+            target
+            for target, stop in self.all().items()
+            if stop.everything or "alerts" in stop.modules
+        }
 
     def waiting(self) -> dict[str, tuple[int, bytes]]:
         """Return number and command of each target that a connected device does not obey yet."""

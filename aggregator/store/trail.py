@@ -5,7 +5,7 @@ Its triggers refuse every change, and every deletion before a year has passed.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,6 +41,21 @@ def _link(*told: int | str) -> str:
     """Return the chain value of an entry: of all it says, the value before it included."""
     told_text = json.dumps(told, separators=(",", ":"))
     return hashlib.sha256(told_text.encode()).hexdigest()
+
+
+def holds(entries: Iterable[Entry]) -> tuple[int, int | None]:
+    """Return how many entries were read, and the number of the first that does not hold, if any."""
+    count, expected, before = 0, None, None
+    for entry in entries:
+        count += 1
+        own = _link(entry.n, entry.at_s, entry.who, entry.act, entry.what, entry.before)
+        first = before is None
+        start = entry.before == START if first and entry.n == 1 else True
+        follows = first or (entry.before == before and entry.n == expected)
+        if entry.chain != own or not (start and follows):
+            return count, entry.n
+        expected, before = entry.n + 1, entry.chain
+    return count, None
 
 
 class Trail:
@@ -85,17 +100,7 @@ class Trail:
 
     def check(self) -> tuple[int, int | None]:
         """Return how many entries there are, and the number of the first that does not hold."""
-        count, expected, before = 0, None, None
-        for entry in self.all():
-            count += 1
-            own = _link(entry.n, entry.at_s, entry.who, entry.act, entry.what, entry.before)
-            first = before is None
-            start = entry.before == START if first and entry.n == 1 else True
-            follows = first or (entry.before == before and entry.n == expected)
-            if entry.chain != own or not (start and follows):
-                return count, entry.n
-            expected, before = entry.n + 1, entry.chain
-        return count, None
+        return holds(self.all())
 
     def forget(self, connection: sa.Connection, until_s: int) -> int:
         """Delete the oldest entries; what is left still holds, from its first entry on."""

@@ -1,5 +1,6 @@
 """The page of a day, and the newest batch of every place."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -9,13 +10,49 @@ from fastapi.responses import Response
 from aggregator.core.day import Block, Stored, Sum, blocks, total
 from aggregator.core.measures import masks
 from aggregator.core.roles import Role
+from aggregator.core.rollup import NOTHING, Sums
 from aggregator.store.figures import Choice, Scope
 from aggregator.web import chart
 from aggregator.web.visit import Refusal, Site, Visit
+from edge_agent.wire.messages import K_FLOOR
 
 MOST_PANELS = 12
 """More places than these are shown as a table of sums, from which one is chosen."""
+MOST_ROWS = 300
+"""More lines than these are added up by site: a page stays light in a country, too."""
 LATELY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """One row of a table of sums: a line, or all lines of a site."""
+
+    site: str
+    label: str
+    sums: Sums
+    runs: int
+
+    @property
+    def most(self) -> int:
+        """What was published, and the most that was withheld."""
+        return self.sums.said + self.runs * (K_FLOOR - 1)
+
+
+def table_of(
+    lines: Sequence[Scope], totals: Mapping[tuple[str, str], tuple[Sums, int]]
+) -> list[Total]:
+    """Return a row a line, or a site where there are too many; what is not there says nothing."""
+    rows = [
+        Total(one.site, one.label, *totals.get((one.device, one.scope), (NOTHING, 0)))
+        for one in lines
+    ]
+    if len(rows) <= MOST_ROWS:
+        return rows
+    sites: dict[str, Total] = {}
+    for row in rows:
+        old = sites.get(row.site, Total(row.site, "", NOTHING, 0))
+        sites[row.site] = Total(row.site, "", old.sums + row.sums, old.runs + row.runs)
+    return list(sites.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +126,8 @@ class Days:
         scopes = self._figures.scopes()
         shown = [one for one in scopes if choice.includes(one)]
         newest = self._figures.newest()
-        panels, sums = [], []
+        panels: list[Panel] = []
+        sums: list[Total] | None = None
         bounds_s = self.bounds(chosen)
         if len(shown) <= MOST_PANELS:
             records = self._figures.stretches(shown, *bounds_s)
@@ -99,8 +137,8 @@ class Days:
             ]
         else:
             day = chosen.toordinal()
-            found = self._figures.days(shown, day, day)
-            sums = [(one, found.get((one.device, one.scope), {}).get(day)) for one in shown]
+            lines = [one for one in shown if one.kind == "line"]
+            sums = table_of(lines, self._figures.total_by_scope(lines, day, day))
         return visit.page(
             "day.html",
             day=chosen,
@@ -109,6 +147,7 @@ class Days:
             sites=sorted({one.site for one in scopes}),
             choice=choice,
             panels=panels,
+            places=len(shown),
             sums=sums,
             newest=None if newest is None else visit.clock(newest, "%Y-%m-%d %H:%M"),
             frame=chart,
@@ -168,11 +207,10 @@ class Days:
         scopes = self._figures.scopes()
         shown = [one for one in scopes if choice.includes(one)]
         until_s = max(self._figures.newest() or 0, visit.now_s())
-        records = self._figures.stretches(shown, until_s - LATELY_S, until_s)
+        records = self._figures.newest_of(shown, until_s - LATELY_S)
         rows = []
         for one in shown:
-            newest = records.get((one.device, one.scope), [])[-1:]
-            record = newest[0] if newest else None
+            record = records.get((one.device, one.scope))
             if record is None:
                 rows.append((one, Row(said["never"], "", "missing", ("", "", "", ""))))
                 continue

@@ -6,6 +6,7 @@ No number here is anything but what a device released (R10); what it withheld is
 import csv
 import io
 import json
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -19,6 +20,7 @@ from aggregator.core.roles import Role
 from aggregator.web.visit import Refusal, Site, Visit
 from edge_agent.wire.messages import K_FLOOR, MAX_CARRIED_WINDOWS, ROUND_TO
 
+Whole = tempfile.SpooledTemporaryFile[bytes]
 Kind = Literal["string", "integer", "boolean", "datetime"]
 COLUMNS: tuple[tuple[str, Kind, str, str], ...] = (
     ("site", "string", "Lieu de l'appareil", "Where the device hangs"),
@@ -70,7 +72,9 @@ RULE = {
     f"whole into the next, at most {MAX_CARRIED_WINDOWS} times; “low” includes none at all and is "
     f"never a number. Counts are rounded to {ROUND_TO}.",
 }
-MOST_DAYS = 3660
+MOST_DAYS = 400
+_IN_MEMORY = 16_000_000
+"""Bytes of a file that is made whole; what is larger is made on disk."""
 _PAGE = 5000
 
 
@@ -154,7 +158,7 @@ def as_json(records: Iterable[dict[str, Any]]) -> Iterator[str]:
     yield "]}"
 
 
-def as_parquet(records: Iterable[dict[str, Any]]) -> bytes:
+def as_parquet(records: Iterable[dict[str, Any]]) -> Whole:
     """Return a Parquet file; dictionary and rule are in its metadata."""
     import pyarrow as pa  # noqa: PLC0415 - large, and used here alone
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -165,7 +169,7 @@ def as_parquet(records: Iterable[dict[str, Any]]) -> bytes:
     }  # fmt: skip
     told = {"rule": json.dumps(RULE), "dictionary": json.dumps(dictionary())}
     schema = pa.schema([(c[0], kinds[c[1]]) for c in COLUMNS], metadata=told)
-    out = io.BytesIO()
+    out = _whole()
     with pq.ParquetWriter(out, schema, compression="zstd") as writer:
         rows: list[dict[str, Any]] = []
 
@@ -178,7 +182,7 @@ def as_parquet(records: Iterable[dict[str, Any]]) -> bytes:
             if len(rows) == 10 * _PAGE:
                 flush()
         flush()
-    return out.getvalue()
+    return out
 
 
 def dictionary() -> list[dict[str, str]]:
@@ -204,20 +208,24 @@ def csvw() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def open_data(records: Iterable[dict[str, Any]]) -> bytes:
+def open_data(records: Iterable[dict[str, Any]]) -> Whole:
     """Return a ZIP file: the records, their metadata, and a page to read."""
     readme = "\n".join(
         [f"# {RULE['fr']}\n\n# {RULE['en']}\n"]
         + [f"- `{name}` ({kind}): {fr} / {en}" for name, kind, fr, en in COLUMNS]
     )
-    out = io.BytesIO()
+    out = _whole()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as pack:
         with pack.open("records.csv", "w") as table:
             for piece in as_csv(records):
                 table.write(piece.encode())
         pack.writestr("records.csv-metadata.json", json.dumps(csvw(), ensure_ascii=False, indent=1))
         pack.writestr("README.md", readme)
-    return out.getvalue()
+    return out
+
+
+def _whole() -> Whole:
+    return tempfile.SpooledTemporaryFile(_IN_MEMORY)
 
 
 def router(site: Site) -> APIRouter:
@@ -327,6 +335,13 @@ def router(site: Site) -> APIRouter:
     return routes
 
 
-def _file(content: bytes, name: str, kind: str) -> Response:
+def _file(content: Whole, name: str, kind: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(content, media_type=kind, headers=headers)
+
+    def pieces() -> Iterator[bytes]:
+        with content:
+            content.seek(0)
+            while piece := content.read(1 << 16):
+                yield piece
+
+    return StreamingResponse(pieces(), media_type=kind, headers=headers)

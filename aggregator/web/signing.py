@@ -24,7 +24,10 @@ from aggregator.web.visit import Refusal, Site
 
 log = logging.getLogger(__name__)
 
-MOST_FAILURES, WITHIN_S = 5, 900
+WITHIN_S = 900
+MOST_FROM_ONE, MOST_FOR_ACCOUNT, MOST_FROM_ADDRESS = 5, 30, 200
+"""Failures of one address with one account; of an account from anywhere; of an address, behind
+which a whole town hall may sit."""
 _ALGORITHMS = ["RS256", "ES256", "PS256", "EdDSA"]
 _ASKED = "dizaine-oidc"
 _ANSWER_WITHIN_S = 10.0
@@ -37,23 +40,32 @@ class Brake:
         self._failures: dict[str, deque[float]] = defaultdict(deque)
         self._lock = threading.Lock()
 
-    def holds(self, name: str) -> bool:
-        """Return whether a name has failed too often."""
+    @staticmethod
+    def _limits(account: str, address: str) -> dict[str, int]:
+        return {
+            f"{account} {address}": MOST_FROM_ONE, account: MOST_FOR_ACCOUNT,
+            f" {address}": MOST_FROM_ADDRESS,
+        }  # fmt: skip
+
+    def holds(self, account: str, address: str) -> bool:
+        """Return whether there were too many failures of any kind."""
         now_s = time.monotonic()
         with self._lock:
-            failures = self._failures.get(name, deque())
-            while failures and now_s - failures[0] > WITHIN_S:
-                failures.popleft()
-            if not failures:
-                self._failures.pop(name, None)
-            return len(failures) >= MOST_FAILURES
+            for name, most in self._limits(account, address).items():
+                failures = self._failures.get(name, deque())
+                while failures and now_s - failures[0] > WITHIN_S:
+                    failures.popleft()
+                if len(failures) >= most:
+                    return True
+        return False
 
-    def failed(self, name: str) -> None:
+    def failed(self, account: str, address: str) -> None:
         """Note a failure."""
         with self._lock:
             if len(self._failures) > 100_000:
                 self._failures.clear()
-            self._failures[name].append(time.monotonic())
+            for name in self._limits(account, address):
+                self._failures[name].append(time.monotonic())
 
 
 class Provider:
@@ -184,14 +196,13 @@ def router(site: Site) -> APIRouter:
         if origin not in (None, "null", str(request.base_url).rstrip("/"), site.address[:-1]):
             raise Refusal(403, "form_expired")
         from_where = request.client.host if request.client else ""
-        if brake.holds(account) or brake.holds(f"@{from_where}"):
+        if brake.holds(account, from_where):
             problem, status = visit.said["too_many"], 429
         else:
             found = site.database.accounts.check(account, password)
             if found is not None:
                 return enter(account, found, _local(after))
-            brake.failed(account)
-            brake.failed(f"@{from_where}")
+            brake.failed(account, from_where)
             log.warning("event=sign_in_failed")
             problem, status = visit.said["wrong_password"], 403
         return visit.page(

@@ -40,7 +40,7 @@ def build(
     is_connected: Callable[[], bool],
     now: Callable[[], datetime],
 ) -> FastAPI:
-    """Return the web application.
+    """Return the web application; without pages where `workers.web` is off.
 
     Raises:
         ConfigError: a secret or a key is missing.
@@ -53,12 +53,13 @@ def build(
     site = Site(config, database, now)
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    for routes in (
-        days.router(site), trends.router(site), signing.router(site), staff.alerts(site),
-        staff.register(site), staff.fleet(site), rules.router(site), admin.router(site),
-        exports.router(site),
-    ):  # fmt: skip
-        app.include_router(routes)
+    if config.workers.web:
+        for routes in (
+            days.router(site), trends.router(site), signing.router(site), staff.alerts(site),
+            staff.register(site), staff.fleet(site), rules.router(site), admin.router(site),
+            exports.router(site),
+        ):  # fmt: skip
+            app.include_router(routes)
     _harden(app, site)
     _answer_problems(app, site)
 
@@ -80,8 +81,11 @@ def _harden(app: FastAPI, site: Site) -> None:
         request: Request, answer: Callable[[Request], Awaitable[Response]]
     ) -> Response:
         started_s = time.perf_counter()
-        if int(request.headers.get("content-length") or 0) > MOST_BODY:
-            return JSONResponse({"expected": f"at most {MOST_BODY} bytes"}, status_code=413)
+        length = request.headers.get("content-length", "0" if request.method == "GET" else "")
+        if request.method not in ("GET", "HEAD") and not length.isdecimal():
+            return JSONResponse({"problem": "expected a Content-Length"}, status_code=411)
+        if length.isdecimal() and int(length) > MOST_BODY:
+            return JSONResponse({"problem": f"expected at most {MOST_BODY} bytes"}, status_code=413)
         response = await answer(request)
         response.headers.update(_HEADERS)
         if site.secure:

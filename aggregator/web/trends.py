@@ -10,7 +10,7 @@ from aggregator.core.roles import Role
 from aggregator.core.rollup import Sums
 from aggregator.store.figures import Choice, Heat, Scope
 from aggregator.web import chart
-from aggregator.web.days import Days
+from aggregator.web.days import Days, table_of
 from aggregator.web.visit import Refusal, Site, Visit
 from edge_agent.wire.messages import K_FLOOR, MEAN_STEP_CM
 
@@ -107,18 +107,14 @@ class Trends:
             most = sums.said + runs * (K_FLOOR - 1)
             bars.append(chart.Bar(name, sums.said, most, "both", f"{name}: {sums.said} - {most}"))
             rows.append((name, day, sums, most))
-        table = [
-            (one, *by_scope[one.device, one.scope])
-            for one in lines
-            if (one.device, one.scope) in by_scope
-        ]
+        table = table_of(lines, by_scope)
         year, week, _ = monday.isocalendar()
         return visit.page(
             "week.html", week=f"{year}-W{week:02d}", monday=monday,
             before=self._name(monday - timedelta(days=7)),
             after=self._name(monday + timedelta(days=7)),
             chart=chart.draw_bars(bars), rows=rows, table=table, sites=sites, choice=choice,
-            frame=chart, floor=K_FLOOR,
+            frame=chart,
         )  # fmt: skip
 
     @staticmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import HTTPException, Request
@@ -134,7 +135,7 @@ class Visit:
             visit=self,
             parts=parts,
             path=path,
-            query="".join(f"&{k}={v}" for k, v in query),
+            query=f"&{urlencode(query)}" if query else "",
             session=self.session,
             journal=self.site.database.journal.end(),
             **content,

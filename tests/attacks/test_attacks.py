@@ -499,6 +499,7 @@ def test_a14_nothing_of_an_open_window_is_on_disk(tmp_path: Path, gained: Any) -
         "burnt": {"scope", "window_s", "until_s"},
         "spent": {"day", "milli"},
         "configuration": {"one", "number", "name"},
+        "stop": {"target", "number", "sealed"},
         "record": {"id", "digest", "sealed"},
         "newest": {"scope", "digest", "window_s"},
     }

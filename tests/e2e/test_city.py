@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 import subprocess
 import urllib.error
 import urllib.parse
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from aggregator.io.intake import Intake, Letter
 from aggregator.store.database import Database
@@ -121,19 +120,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made.part.start()
     yield made
     made.part.kill()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Yield a headless Chromium."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as play:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        started = play.chromium.launch(executable_path=chromium, args=arguments)
-        yield started
-        started.close()
 
 
 def sign_in(browser: Browser, server: Server, role: str, **context: Any) -> Page:

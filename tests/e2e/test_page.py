@@ -1,13 +1,11 @@
 """The dashboard in a real browser: everything visible, nothing from elsewhere."""
 
-import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from aggregator.core.verdict import Accepted, Device
 from aggregator.store.database import Database, Incoming
@@ -17,19 +15,6 @@ from edge_agent.wire.messages import Directed, Total
 from tests.records import NO_SIGNATURE, a_record
 
 DAY = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Yield a headless Chromium."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as play:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        started = play.chromium.launch(executable_path=chromium, args=arguments)
-        yield started
-        started.close()
 
 
 def fill(path: Path) -> None:

@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.local.processes import answers, free_port
@@ -94,14 +96,25 @@ def available() -> bool:
     return shutil.which("rabbitmq-server", path="/usr/sbin") is not None
 
 
-def cluster(folder: Path) -> list[Node]:
-    """Start three nodes and join them."""
+@contextmanager
+def cluster(folder: Path) -> Iterator[list[Node]]:
+    """Yield three nodes that have joined; none of them outlives this."""
     for path in (folder, *folder.parents):
         if "pytest-of" in str(path):
             path.chmod(0o755)
     socket.gethostbyname("localhost")
     epmd = free_port()
     nodes = [Node(f"dz{n}", folder, epmd) for n in range(3)]
+    try:
+        _join(nodes)
+        yield nodes
+    finally:
+        for node in nodes:
+            node.kill()
+        subprocess.run(["pkill", "-f", f"epmd.*{epmd}"], check=False)
+
+
+def _join(nodes: list[Node]) -> None:
     for node in nodes:
         node.start()
     for node in nodes:
@@ -112,4 +125,3 @@ def cluster(folder: Path) -> list[Node]:
         node.control("start_app")
     for node in nodes:
         node.wait()
-    return nodes

@@ -159,6 +159,7 @@ def test_an_sms_goes_by_smpp_and_its_receipt_comes_back(centre: Any, wait_until:
     channel = SmppChannel(settings)
     first = channel.send(message("+33612345678"))
     second = channel.send(message("+33612345679"))
+    wait_until(lambda: len(taken(log)) == 2, 10, "both messages")
     assert [one["to"] for one in taken(log)] == ["33612345678", "33612345679"]
     found: dict[str, bool] = {}
 
@@ -179,7 +180,9 @@ def test_a_long_sms_goes_in_two_parts(centre: Any, wait_until: Any) -> None:
     channel.close()
 
 
-def test_a_busy_centre_is_asked_again_and_a_wrong_number_is_not(centre: Any) -> None:
+def test_a_busy_centre_is_asked_again_and_a_wrong_number_is_not(
+    centre: Any, wait_until: Any
+) -> None:
     settings, log = centre
     channel = SmppChannel(settings)
     with pytest.raises(SendError) as busy:
@@ -189,6 +192,7 @@ def test_a_busy_centre_is_asked_again_and_a_wrong_number_is_not(centre: Any) -> 
     with pytest.raises(SendError) as never:
         channel.send(message(f"+{NEVER}"))
     assert never.value.for_good
+    wait_until(lambda: taken(log) != [], 10, "the message")
     assert [one["to"] for one in taken(log)] == [BUSY_ONCE]
     channel.close()
 

@@ -1,7 +1,6 @@
 """Three RabbitMQ nodes, PostgreSQL and two workers: killed in turn, every record is stored once."""
 
 import queue
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from edge_agent.wire import audit, codec
 from tests.conftest import BIN, Part
 from tests.integration import rabbit
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 DEVICES, WINDOWS = 12, 60
 
 
@@ -31,11 +30,8 @@ def nodes(tmp_path: Path) -> Iterator[list[rabbit.Node]]:
     """Yield a running cluster."""
     if not rabbit.available():
         pytest.skip("rabbitmq-server is not installed")
-    started = rabbit.cluster(tmp_path)
-    yield started
-    for node in started:
-        node.kill()
-    subprocess.run(["pkill", "-f", "epmd -daemon"], check=False)
+    with rabbit.cluster(tmp_path) as started:
+        yield started
 
 
 class Device:
