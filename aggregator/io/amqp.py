@@ -47,7 +47,7 @@ class AmqpIngest:
         self._settings = settings
         self._intake = Intake(database, now)
         self._stopping = threading.Event()
-        self._up = False
+        self._up: bool | None = None
         self._nodes = list(self._parameters())
         self._thread = threading.Thread(target=self._run, name="amqp", daemon=True)
 
@@ -69,7 +69,7 @@ class AmqpIngest:
     @property
     def is_up(self) -> bool:
         """Return whether a node is connected now."""
-        return self._up
+        return self._up is True and self._thread.is_alive()
 
     def start(self) -> None:
         """Connect in the background and keep trying."""

@@ -84,7 +84,7 @@ class Ingest:
     @property
     def is_up(self) -> bool:
         """Return whether the broker is connected now."""
-        return self._client.is_connected()
+        return self._client.is_connected() and self._writer.is_alive()
 
     def start(self) -> None:
         """Connect in the background and keep trying."""
@@ -160,7 +160,7 @@ class Ingest:
 
     def _store(self, batch: list[paho.MQTTMessage]) -> None:
         """Store a batch, then answer and acknowledge it."""
-        letters = [Letter(message.topic, bytes(message.payload)) for message in batch]
+        letters = [Letter(_topic_of(message), bytes(message.payload)) for message in batch]
         while True:
             try:
                 with metrics.COMMIT_S.time():
@@ -178,3 +178,11 @@ class Ingest:
     def _send(self, letters: list[Letter]) -> None:
         for letter in letters:
             self._client.publish(letter.topic, letter.payload, _QOS)
+
+
+def _topic_of(message: paho.MQTTMessage) -> str:
+    """Return a message's topic; nothing where it is no text, which is then refused."""
+    try:
+        return str(message.topic)
+    except UnicodeDecodeError:
+        return ""

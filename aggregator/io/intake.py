@@ -4,6 +4,7 @@
 """
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ SAY_REFUSALS_S = 60.0
 STOPS_EVERY_S = 2.0
 REPEAT_STOPS_S = 30.0
 MOST_KEYS = 65536
+_DEVICE = re.compile(r"[a-z0-9-]{3,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ class Intake:
         """
         now = self._now()
         names = {topics.device_of(letter.topic) or "" for letter in letters}
-        known = self._database.registry.some(names)
+        # A name that is none is not even asked for: no engine has to make sense of it.
+        known = self._database.registry.some(filter(_DEVICE.fullmatch, names))
         found = _Sorted()
         for letter in letters:
             if "/record/" in letter.topic:

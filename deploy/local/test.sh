@@ -19,9 +19,8 @@ need mosquitto postgresql chromium procps gdb strace rabbitmq-server kannel kann
 deploy/local/tflite.sh
 
 echo "== tests"
-# Side by side, three for two cores, since many wait; but what measures time, or what is left after a
-# frame, runs alone.
-$bin/pytest -q -n 3 --dist worksteal -W ignore::UserWarning -m "not alone and not forensics" "$@"
+# Side by side; but what measures time, or what is left after a frame, runs alone.
+$bin/pytest -q -n 2 --dist worksteal -W ignore::UserWarning -m "not alone and not forensics" "$@"
 $bin/pytest -q -s -W ignore::UserWarning -m "alone or forensics" "$@"
 if [ -d .venv-tflite ]; then
   .venv-tflite/bin/python -m pytest -q tests/contract/test_runtimes.py

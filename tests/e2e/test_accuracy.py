@@ -22,6 +22,7 @@ def evaluate(video: Path, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.data
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("line", "forward", "backward"),
     [("384,0,384,576", 18, 14), ("300,60,300,576", 18, 13), ("520,0,520,576", 20, 16)],
