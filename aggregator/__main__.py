@@ -9,10 +9,8 @@ import sqlalchemy.exc
 
 from aggregator import chores
 from aggregator import config as configuration
-from aggregator.app import ServerError, serve
 from aggregator.chores import ChoreError
 from aggregator.config import AggregatorConfig, ConfigError
-from aggregator.io.ingest import MqttError
 from aggregator.logs import log_to_stderr
 from aggregator.rulebook import RulesError
 from aggregator.store.database import DatabaseError
@@ -31,9 +29,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         config = configuration.load(given.config)
         status: int = given.chore(config, given)
-    except (
-        ChoreError, ConfigError, DatabaseError, MqttError, RulesError, ServerError,
-    ) as error:  # fmt: skip
+    except (ChoreError, ConfigError, DatabaseError, RulesError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for whoever typed the command
         return WRONG_INPUT
     except sqlalchemy.exc.SQLAlchemyError as error:
@@ -45,8 +41,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(config: AggregatorConfig, _given: argparse.Namespace) -> int:
+    # The server's parts are loaded for the server alone: other commands answer at once.
+    from aggregator.app import ServerError, serve  # noqa: PLC0415
+    from aggregator.io.ingest import MqttError  # noqa: PLC0415
+
     log_to_stderr(config.log.form)
-    serve(config)
+    try:
+        serve(config)
+    except (MqttError, ServerError) as error:
+        raise ChoreError(str(error)) from None
     return 0
 
 

@@ -14,9 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import sqlalchemy as sa
 
-from aggregator.store.schema import metadata
 from deploy.local.processes import answers, free_port
 
 BIN = Path(sys.executable).parent
@@ -265,6 +263,11 @@ def postgres(own_postgres: Postgres) -> str:
 @pytest.fixture
 def postgres_url(postgres: str) -> str:
     """Return the address of an empty PostgreSQL database."""
+    # Here, since the runtimes' own environment has no database.
+    import sqlalchemy as sa
+
+    from aggregator.store.schema import metadata
+
     engine = sa.create_engine(postgres)
     with engine.begin() as connection:
         metadata.drop_all(connection)

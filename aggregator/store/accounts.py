@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from dataclasses import dataclass
+from functools import cache
 
 import argon2
 import sqlalchemy as sa
@@ -14,7 +15,6 @@ from aggregator.store.engine import Engine
 SESSION_S = 12 * 3600
 SHORTEST_PASSWORD = 12
 _HASHER = argon2.PasswordHasher()
-_NOBODY = _HASHER.hash("nobody's password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,12 @@ class Account:
     name: str
     role: Role
     added_s: int
+
+
+@cache
+def _nobody() -> str:
+    """Return a hash that no password has, to be as slow for unknown names; made when needed."""
+    return _HASHER.hash("nobody's password")
 
 
 def _hashed(token: str) -> str:
@@ -90,7 +96,7 @@ class Accounts:
         with self._engine.connect() as connection:
             row = connection.execute(sa.select(table).where(table.c.name == name)).first()
         try:
-            _HASHER.verify(_NOBODY if row is None else row.password, password)
+            _HASHER.verify(_nobody() if row is None else row.password, password)
         except argon2.exceptions.VerificationError:
             return None
         return None if row is None else Role(row.role)
