@@ -155,12 +155,16 @@ def _add_stops(
     key = top.add_parser("command-key", help="make the key that stop commands are signed with")
     key.add_argument("--out", type=Path, required=True, metavar="FILE.pem")
     key.set_defaults(chore=chores.command_key)
-    text = "stop modules or everything, until lifted: by the same command with nothing named"
+    text = "stop modules or everything, until lifted"
     stop = top.add_parser("stop", parents=[shared], help=text)
     stop.add_argument("target", metavar="ID|fleet")
     stop.add_argument("--everything", action="store_true", help="the camera is closed")
     stop.add_argument("--module", action="append", default=[], choices=get_args(Stoppable))
     stop.set_defaults(chore=chores.stop)
+    text = "lift all that is stopped for a device, or for the fleet"
+    lift = top.add_parser("lift", parents=[shared], help=text)
+    lift.add_argument("target", metavar="ID|fleet")
+    lift.set_defaults(chore=chores.lift)
 
 
 if __name__ == "__main__":

@@ -203,10 +203,11 @@ class Alerting:
         metrics.DEVICES.labels("online").set(sum(d.state == "online" for d in fleet))
         metrics.DEVICES.labels("registered").set(len(fleet))
         with self._database.engine.begin() as connection:
-            for number in self._database.alerts.close_stale(connection, now_s - NO_NEWS_S, now_s):
-                self._database.trail.note(
-                    connection, now_s, SERVER, "alert-closed", alert=number, why="no news"
-                )
+            oldest_s = now_s - 86_400 * self._kept_days[0]
+            for number in self._database.alerts.close_stale(
+                connection, now_s - NO_NEWS_S, oldest_s, now_s
+            ):
+                self._database.trail.note(connection, now_s, SERVER, "alert-closed", alert=number)
             if not rules:
                 return
             states = self._database.alerts.states(connection, (d.id for d in fleet))
@@ -255,6 +256,7 @@ class Alerting:
         now_s = int(now.timestamp())
         rules = {rule.name: rule for rule in book.rules}
         silences = self._database.alerts.silences(now_s)
+        stopped = self._database.stops.without_alerts()
         groups: dict[tuple[Occasion, str, str], list[sa.Row[Any]]] = {}
         with self._database.engine.begin() as connection:
             told = self._database.alerts.to_be_told(connection)
@@ -264,6 +266,8 @@ class Alerting:
                 occasion = None if rule is None else due(rule, alert, now_s)
                 if rule is None or occasion is None:
                     continue
+                if alert.scope and not stopped.isdisjoint((FLEET, alert.device)):
+                    continue  # alerts about people are stopped: nobody is told anything of them
                 place = targets.get((alert.device, alert.scope))
                 hushed = place is not None and any(
                     from_s <= now_s and concerns(where, place)

@@ -26,7 +26,7 @@ from aggregator.store.engine import Engine
 from aggregator.store.registry import Place
 from edge_agent.wire import audit
 from edge_agent.wire.declaration import Declaration
-from edge_agent.wire.messages import FLEET
+from edge_agent.wire.messages import FLEET, Stop
 from edge_agent.wire.signature import EXPONENT, MODULUS_BITS, SIGNATURE_SIZE
 
 COMMAND_LINE = "command line"
@@ -251,16 +251,35 @@ def command_key(_config: AggregatorConfig | None, given: argparse.Namespace) -> 
 
 
 def stop(config: AggregatorConfig, given: argparse.Namespace) -> int:
-    """Stop modules, or everything, at a device or the fleet; nothing named lifts all stops."""
-    database = _open(config)
-    known = {FLEET, *(row.id for row in database.registry.all())}
-    if given.target not in known:
-        raise ChoreError(f"{given.target}: no such device; name one, or {FLEET}")
-    command = commands.Commander(config, database).stop(
+    """Stop modules, or everything, at a device or the fleet, beside what is stopped already."""
+    if not (given.everything or given.module):
+        raise ChoreError(
+            "stop: expected --everything or --module NAME; to lift what is stopped:"
+            f" dizaine-aggregator lift {given.target}"
+        )
+    command = _commander(config, given.target).stop(
         given.target, everything=given.everything, modules=tuple(given.module),
         by=COMMAND_LINE, now_s=_now_s(),
     )  # fmt: skip
-    _say(f"number {command.number} for {command.target} is in force")
+    return _tell_of(command)
+
+
+def lift(config: AggregatorConfig, given: argparse.Namespace) -> int:
+    """Lift all that is stopped for a device, or for the fleet."""
+    commander = _commander(config, given.target)
+    return _tell_of(commander.lift(given.target, by=COMMAND_LINE, now_s=_now_s()))
+
+
+def _commander(config: AggregatorConfig, target: str) -> commands.Commander:
+    database = _open(config)
+    if target not in {FLEET, *(row.id for row in database.registry.all())}:
+        raise ChoreError(f"{target}: no such device; name one, or {FLEET}")
+    return commands.Commander(config, database)
+
+
+def _tell_of(command: Stop) -> int:
+    stopped = "everything" if command.everything else ", ".join(command.modules) or "nothing"
+    _say(f"{command.target}: {stopped} is stopped (command {command.number})")
     return 0
 
 

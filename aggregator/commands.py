@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import get_args
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -11,6 +12,8 @@ from aggregator.config import AggregatorConfig, ConfigError
 from aggregator.store.database import Database
 from edge_agent.wire import codec
 from edge_agent.wire.messages import Stop, Stoppable
+
+MODULES: tuple[Stoppable, ...] = get_args(Stoppable)
 
 
 class Commander:
@@ -39,24 +42,52 @@ class Commander:
         by: str,
         now_s: int,
     ) -> Stop:
-        """Put in force what must not run at a target, and write it into the audit trail.
+        """Stop this at a target, too, beside what is stopped there already.
 
         Raises:
             ConfigError: there is no command key.
         """
+        return self._command(target, everything, modules, by, now_s)
+
+    def lift(self, target: str, *, by: str, now_s: int) -> Stop:
+        """Lift all that is stopped for a target.
+
+        Raises:
+            ConfigError: there is no command key.
+        """
+        return self._command(target, everything=False, modules=None, by=by, now_s=now_s)
+
+    def _command(
+        self,
+        target: str,
+        everything: bool,
+        modules: tuple[Stoppable, ...] | None,
+        by: str,
+        now_s: int,
+    ) -> Stop:
+        """Put a state in force (modules None: nothing is stopped), and write it into the trail."""
         if self._key is None:
             raise ConfigError(
                 "commands.key_file: expected a command key; make one with:"
                 " dizaine-aggregator command-key --out FILE"
             )
         with self._database.engine.begin() as connection:
-            number = self._database.stops.next_number(connection, target)
-            command = Stop(target=target, number=number, everything=everything, modules=modules)
+            before = self._database.stops.newest(connection, target)
+            if modules is not None:
+                everything = everything or before.everything
+                modules = tuple(m for m in MODULES if m in {*modules, *before.modules})
+            command = Stop(
+                target=target,
+                number=before.number + 1,
+                everything=everything,
+                modules=modules or (),
+            )
             sealed = codec.seal_stop(command, self._key.sign)
             self._database.stops.put(connection, command, sealed, by, now_s)
             self._database.trail.note(
-                connection, now_s, by, "stopped" if everything or modules else "lifted",
-                target=target, number=number, everything=everything, modules=list(modules),
+                connection, now_s, by, "lifted" if modules is None else "stopped",
+                target=target, number=command.number, everything=everything,
+                modules=list(command.modules),
             )  # fmt: skip
         return command
 

@@ -31,6 +31,8 @@ def log_to_stderr(form: Literal["logfmt", "json"]) -> None:
     plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
     handler.setFormatter(_Json() if form == "json" else plain)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for noisy in ("alembic", "uvicorn", "urllib3", "pika", "apprise"):
+    for noisy in ("alembic", "uvicorn", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger("pika").setLevel(logging.CRITICAL)  # we tell what is lost, once
+    # We tell what is lost, once; and an address of Apprise's is a secret.
+    for told_by_us in ("pika", "apprise"):
+        logging.getLogger(told_by_us).setLevel(logging.CRITICAL)

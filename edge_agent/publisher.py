@@ -225,22 +225,28 @@ class Publisher:
             log.error("event=disk_refused why=%r", str(error))  # noqa: TRY400
 
     def _take_health(self, said: Packet) -> None:
-        """Compose the day's word on the device (R11); it is sent as soon as there is a broker."""
+        """Compose the day's word on the device (R11); it is sent as soon as there is a broker.
+
+        Of a day before the clock was set nothing is said.
+        """
         wall_s, steady_s = time.time(), time.monotonic()  # noqa: TID251
         drift_s = (wall_s - self._clocks[0]) - (steady_s - self._clocks[1])
         self._clocks = (wall_s, steady_s)
-        self._health = Health(
-            device=self._declared.device,
-            day=date.fromordinal(said.window_s),
-            config=self._declared.fingerprint(),
-            build=self._about.build,
-            confined=self._about.confined,
-            certificate_ends=self._certificate_ends,
-            latency="l" in said.scope,
-            kept_up="k" in said.scope,
-            disk=not self._disk_was_full,
-            clock=abs(drift_s) <= LARGEST_STEP_S,
-        )
+        try:
+            self._health = Health(
+                device=self._declared.device,
+                day=date.fromordinal(said.window_s),
+                config=self._declared.fingerprint(),
+                build=self._about.build,
+                confined=self._about.confined,
+                certificate_ends=self._certificate_ends,
+                latency="l" in said.scope,
+                kept_up="k" in said.scope,
+                disk=not self._disk_was_full,
+                clock=abs(drift_s) <= LARGEST_STEP_S,
+            )
+        except (ValueError, OverflowError):
+            log.warning("event=no_health why='the clock was not set'")
         self._disk_was_full = self._disk_full
 
     def _burn(self, said: Packet) -> Packet:

@@ -117,7 +117,7 @@ class Rule(_Part):
     Attributes:
         at_least, at_most: it fires there; one of them.
         clear: it is over once the value is below (`at_least`) or above (`at_most`) this.
-        batches: so many published batches in a row must meet it; of a device: minutes.
+        batches: so many published batches in a row must meet it.
         sure: only where the whole interval meets it, and not the best guess alone.
     """
 
@@ -156,8 +156,13 @@ class Rule(_Part):
             raise ValueError(f"rule {self.name}: expected {how} with {self.measure}")
         if self.measure == "device_silent" and self.at_least is None:
             raise ValueError(f"rule {self.name}: expected at_least, in minutes, with device_silent")
-        if self.measure in OF_DEVICES and self.where.scope is not None:
-            raise ValueError(f"rule {self.name}: {self.measure} is of a device; leave scope away")
+        if self.measure in OF_DEVICES and (
+            self.where.scope is not None or self.batches > 1 or self.clear is not None
+        ):
+            raise ValueError(
+                f"rule {self.name}: {self.measure} is of a device and not of batches;"
+                " leave where.scope, for and clear away"
+            )
         # 2.
         for value in (*given, *([self.clear] if self.clear is not None else [])):
             if isinstance(value, str) != (self.measure == "occupancy_level"):

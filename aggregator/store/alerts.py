@@ -162,13 +162,29 @@ class Alerts:
         )
         return ended
 
-    def close_stale(self, connection: sa.Connection, until_s: int, now_s: int) -> list[int]:
-        """Close alerts that nothing was heard of since an instant; return their numbers."""
-        table, state = schema.alert, schema.alert_state
-        of_people = table.c.scope != ""
+    def close_stale(
+        self, connection: sa.Connection, silent_s: int, oldest_s: int, now_s: int
+    ) -> list[int]:
+        """Close alerts that lead nowhere any more; return their numbers.
+
+        Args:
+            connection: of the transaction.
+            silent_s: nothing was heard of since this instant; of an alert about people.
+            oldest_s: it began before this instant.
+            now_s: the time. An alert of a device that is revoked is closed, too.
+        """
+        table, state, device = schema.alert, schema.alert_state, schema.device
+        revoked = sa.select(device.c.id).where(device.c.revoked_s.is_not(None))
         rows = connection.execute(
             sa.update(table)
-            .where(table.c.state == "open", table.c.until_s < until_s, of_people)
+            .where(table.c.state == "open")
+            .where(
+                sa.or_(
+                    sa.and_(table.c.scope != "", table.c.until_s < silent_s),
+                    table.c.opened_s < oldest_s,
+                    table.c.device.in_(revoked),
+                )
+            )
             .values(state="closed", ended_s=now_s)
             .returning(table.c.id, table.c.rule, table.c.device, table.c.scope)
         ).fetchall()
@@ -231,8 +247,8 @@ class Alerts:
         )
         return done.rowcount == 1
 
-    def follow_up(  # noqa: PLR0917
-        self, connection: sa.Connection, number: int, by: str, seen: Seen, done: Done, now_s: int
+    def follow_up(
+        self, connection: sa.Connection, number: int, by: str, now_s: int, *, seen: Seen, done: Done
     ) -> None:
         """Write into the register what somebody saw and did."""
         row = {"alert": number, "at_s": now_s, "by": by, "seen": seen, "done": done}
@@ -280,9 +296,12 @@ class Alerts:
         return [(r.id, Where.model_validate_json(r.place), r.from_s, r.until_s, r.by) for r in rows]
 
     def forget(self, connection: sa.Connection, until_s: int) -> int:
-        """Delete alerts that ended before an instant, their register, messages and silences."""
+        """Delete alerts that began before an instant, their register, messages and silences.
+
+        One that is open still was closed before, by `close_stale`.
+        """
         alert, follow, delivery = schema.alert, schema.followup, schema.delivery
-        old = sa.select(alert.c.id).where(alert.c.state != "open", alert.c.ended_s < until_s)
+        old = sa.select(alert.c.id).where(alert.c.opened_s < until_s)
         connection.execute(sa.delete(follow).where(follow.c.alert.in_(old)))
         connection.execute(sa.delete(delivery).where(delivery.c.created_s < until_s))
         connection.execute(sa.delete(schema.silence).where(schema.silence.c.until_s < until_s))

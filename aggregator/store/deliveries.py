@@ -14,7 +14,8 @@ from aggregator.store.engine import Engine
 
 LEASE_S = 120
 """Longer than any one send may take; then somebody else tries."""
-MOST_ATTEMPTS = 30
+MOST_ATTEMPTS = 150
+"""Three days with the longest wait between two; whoever is told later is told nothing new."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 15, 1800
 State = Literal["waiting", "sending", "sent", "delivered", "failed"]
 

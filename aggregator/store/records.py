@@ -52,7 +52,6 @@ class Records:
         self._engine = engine
         self._journal = journal
         self._clock = clock
-        self._scopes: set[tuple[str, str]] = set()
 
     def store(
         self,
@@ -119,11 +118,10 @@ class Records:
         return known, self._engine.insert_new(connection, schema.quarantine, rows, digest)
 
     def _name_scopes(self, connection: sa.Connection, rows: Iterable[dict[str, Any]]) -> None:
-        new = {(r["device"], r["scope"]) for r in rows} - self._scopes
-        for device, scope in sorted(new):
-            row = {"device": device, "scope": scope, "label": scope}
-            self._engine.insert_once(connection, schema.scope, row)
-        self._scopes |= new
+        named = sorted({(r["device"], r["scope"]) for r in rows})
+        new = [{"device": device, "scope": scope, "label": scope} for device, scope in named]
+        if new:
+            self._engine.insert_new(connection, schema.scope, new, schema.scope.c.scope)
 
     def _count_refusals(
         self, connection: sa.Connection, refused: Sequence[Reason], now_s: int

@@ -1,6 +1,7 @@
 """What operators have stopped: one command a target in force, sealed, sent until it is obeyed."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,17 +23,24 @@ class InForce:
     sealed: bytes
 
 
+def _in_force(row: sa.Row[Any]) -> InForce:
+    modules = tuple(row.modules.split())
+    return InForce(
+        row.target, row.number, row.everything, modules, row.by, row.at_s, bytes(row.sealed)
+    )
+
+
 class Stops:
     """The table `stop`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def next_number(self, connection: sa.Connection, target: str) -> int:
-        """Return the number that the next command to a target has."""
-        table = schema.stop
-        last = connection.scalar(sa.select(table.c.number).where(table.c.target == target))
-        return 1 + (last or 0)
+    def newest(self, connection: sa.Connection, target: str) -> InForce:
+        """Return the newest command to a target; before the first, one of number 0 for nothing."""
+        query = sa.select(schema.stop).where(schema.stop.c.target == target)
+        row = connection.execute(query).first()
+        return InForce(target, 0, False, (), "", 0, b"") if row is None else _in_force(row)
 
     def put(
         self, connection: sa.Connection, stop: Stop, sealed: bytes, by: str, now_s: int
@@ -48,13 +56,7 @@ class Stops:
         """Return the newest command of each target, by target."""
         with self._engine.connect() as connection:
             rows = connection.execute(sa.select(schema.stop)).fetchall()
-        return {
-            r.target: InForce(
-                r.target, r.number, r.everything, tuple(r.modules.split()), r.by, r.at_s,
-                bytes(r.sealed),
-            )
-            for r in rows
-        }  # fmt: skip
+        return {row.target: _in_force(row) for row in rows}
 
     def without_alerts(self) -> set[str]:
         """Return the targets at which alerts about people are stopped."""

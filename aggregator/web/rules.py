@@ -1,7 +1,11 @@
 """The pages of rules: all of them as YAML, one of them as a form, a trial, a test message."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
@@ -26,6 +30,15 @@ SUBJECTS: tuple[Subject, ...] = (
 _NEW = "new"
 
 
+@dataclass(slots=True)
+class Tried:
+    """How often a rule would have fired, and how often had alerts been declared everywhere."""
+
+    rule: Rule
+    fired: int = 0
+    if_declared: int = 0
+
+
 class Rules:
     """What the pages do."""
 
@@ -48,25 +61,47 @@ class Rules:
                 changed=changed,
             )  # fmt: skip
 
-    def tried(self, book: Book) -> list[tuple[Rule, int]]:
-        """Return how often each rule would have fired over the last thirty days."""
+    def tried(self, book: Book) -> list[Tried]:
+        """Return how often each rule would have fired over the last thirty days.
+
+        Alerts about people need a legal basis: beside what would have fired stands what would
+        have, had every device declared them.
+        """
         newest = self._database.figures.newest() or 0
-        records = list(self._records(newest - TRIED_S, newest))
-        found = []
-        for rule in book.rules:
-            if rule.measure in OF_DEVICES:
-                continue
-            mine = [pair for pair in records if concerns(rule.where, pair[0])]
-            changes = preview(rule, mine, lambda _t, _r: True, self._site.zone)
-            found.append((rule, sum(change.kind == "fired" for _, change in changes)))
+        declared = self._database.registry.newest_declarations()
+
+        def may_alert(target: Target, record: Stored) -> bool:
+            own = declared.get(target.device)
+            begin, end = (datetime.fromtimestamp(s, UTC) for s in (record.begin_s, record.end_s))
+            return own is not None and own.allows("alerts", begin, end)
+
+        found = [Tried(rule) for rule in book.rules if rule.measure not in OF_DEVICES]
+        for target, records in self._records(newest - TRIED_S, newest):
+            for tried in found:
+                if concerns(tried.rule.where, target):
+                    pairs = [(target, record) for record in records]
+                    tried.fired += self._fired(tried.rule, pairs, may_alert)
+                    tried.if_declared += self._fired(tried.rule, pairs, lambda _t, _r: True)
         return found
 
-    def _records(self, start_s: int, end_s: int) -> Iterator[tuple[Target, Stored]]:
+    def _fired(
+        self,
+        rule: Rule,
+        pairs: Sequence[tuple[Target, Stored]],
+        may_alert: Callable[[Target, Stored], bool],
+    ) -> int:
+        changes = preview(rule, pairs, may_alert, self._site.zone)
+        return sum(change.kind == "fired" for _, change in changes)
+
+    def _records(self, start_s: int, end_s: int) -> Iterator[tuple[Target, Sequence[Stored]]]:
+        """Yield the records of one device after another: a month of a city is large."""
         targets = self._database.registry.targets()
-        scopes = self._database.figures.scopes()
-        stretches = self._database.figures.stretches(scopes, start_s, end_s)
-        merged = [(targets[k], r) for k, own in stretches.items() if k in targets for r in own]
-        yield from sorted(merged, key=lambda pair: pair[1].window_s)
+        figures = self._database.figures
+        by_device = attrgetter("device")
+        for _, scopes in groupby(sorted(figures.scopes(), key=by_device), by_device):
+            for key, own in figures.stretches(list(scopes), start_s, end_s).items():
+                if key in targets:
+                    yield targets[key], sorted(own, key=lambda record: record.window_s)
 
     def test(self, visit: Visit) -> int:
         """Queue a test message to everybody who is named; return how many."""

@@ -4,24 +4,23 @@ import csv
 import io
 import json
 from datetime import date
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
 from aggregator.alerting import told_of
-from aggregator.commands import Commander
+from aggregator.commands import MODULES, Commander
 from aggregator.core.followup import DONE, SEEN, Done, Seen
 from aggregator.core.roles import Role
 from aggregator.core.rules import Where
 from aggregator.core.wording import measure_name, value_text
 from aggregator.store.trail import holds
 from aggregator.web.visit import Refusal, Site, Visit
-from edge_agent.wire.messages import FLEET, Stoppable
+from edge_agent.wire.messages import FLEET
 
 MOST_SHOWN = 200
 LONGEST_SILENCE_H = 24 * 30
-MODULES: tuple[Stoppable, ...] = get_args(Stoppable)
 
 
 def alert_words(visit: Visit, alert: Any) -> dict[str, str]:
@@ -98,7 +97,7 @@ def alerts(site: Site) -> APIRouter:
             raise Refusal(404, "not_found")
         now_s = visit.now_s()
         with database.engine.begin() as connection:
-            database.alerts.follow_up(connection, number, visit.who, saw, did, now_s)
+            database.alerts.follow_up(connection, number, visit.who, now_s, seen=saw, done=did)
             database.trail.note(
                 connection, now_s, visit.who, "followed-up", alert=number, seen=saw, done=did
             )
@@ -196,6 +195,16 @@ def fleet(site: Site) -> APIRouter:
     database = site.database
     commander = Commander(site.config, database)
 
+    def enter(request: Request, target: str, form: str) -> Visit:
+        visit = site.visit(request)
+        visit.demand(Role.OPERATOR)
+        visit.demand_form(form)
+        if not commander.has_key:
+            raise Refusal(400, "stop_no_key")
+        if target not in {FLEET, *(d.id for d in database.registry.all())}:
+            raise Refusal(400, "wrong_input", what=visit.said["device"])
+        return visit
+
     @routes.get("/fleet")
     def show(request: Request, page: int = 1) -> Response:
         visit = site.visit(request)
@@ -240,19 +249,24 @@ def fleet(site: Site) -> APIRouter:
         module: Annotated[list[str] | None, Form()] = None,
         form: Annotated[str, Form()] = "",
     ) -> Response:
-        visit = site.visit(request)
-        visit.demand(Role.OPERATOR)
-        visit.demand_form(form)
-        if not commander.has_key:
-            raise Refusal(400, "stop_no_key")
-        known = {FLEET, *(d.id for d in database.registry.all())}
-        if target not in known:
-            raise Refusal(400, "wrong_input", what=visit.said["device"])
+        visit = enter(request, target, form)
         modules = tuple(m for m in MODULES if m in (module or []))
+        if not (everything or modules):
+            raise Refusal(400, "stop_name_something")
         commander.stop(
             target, everything=bool(everything), modules=modules, by=visit.who,
             now_s=visit.now_s(),
         )  # fmt: skip
+        return visit.go("/stop")
+
+    @routes.post("/stop/lift")
+    def lift(
+        request: Request,
+        target: Annotated[str, Form(max_length=32)] = "",
+        form: Annotated[str, Form()] = "",
+    ) -> Response:
+        visit = enter(request, target, form)
+        commander.lift(target, by=visit.who, now_s=visit.now_s())
         return visit.go("/stop")
 
     return routes

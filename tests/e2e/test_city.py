@@ -195,7 +195,7 @@ def enter(server: Server, role: str) -> str:
 
 DEEDS = (
     "/sign-out", "/alerts/1/take", "/alerts/1/follow-up", "/silences", "/silences/1/end", "/rules",
-    "/rules/test", "/rules/crowd", "/stop", "/accounts", "/accounts/remove", "/keys",
+    "/rules/test", "/rules/crowd", "/stop", "/stop/lift", "/accounts", "/accounts/remove", "/keys",
     "/keys/remove",
 )  # fmt: skip
 NEEDS = {
@@ -318,7 +318,10 @@ def test_an_operator_stops_the_fleet_with_one_action(browser: Browser, server: S
     page.check("text=everything: the camera is closed")
     page.click("text=Put in force")
     assert "All devices: everything" in page.inner_text("main")
+    page.check("input[value=alerts]")
     page.click("text=Put in force")
+    assert "All devices: everything" in page.inner_text("main")
+    page.click("button:has-text('Lift')")
     assert "nothing is stopped" in page.inner_text("main")
 
 

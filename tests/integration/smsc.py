@@ -14,7 +14,7 @@ from typing import Any
 from smpp.pdu.pdu_types import CommandId, CommandStatus
 from smppy.server import Application, SmppProtocol
 
-BUSY_ONCE, NEVER = "33600000001", "33600000002"
+BUSY_ONCE, NEVER, BUSY_LATER = "33600000001", "33600000002", "33600000003"
 
 
 def _text(value: bytes | str) -> str:
@@ -29,6 +29,7 @@ class Centre(Application):
         self.log = log
         self.count = 0
         self.busy: set[str] = set()
+        self.parts = 0
 
     async def handle_bound_client(self, client: Any) -> Any:
         good = (_text(client.system_id), _text(client.password)) == ("city", "secret")
@@ -64,16 +65,20 @@ class Protocol(SmppProtocol):
                 self.app.seen.add(number)
                 self.app.busy.add(number)
                 response.status = CommandStatus.ESME_RTHROTTLED
+            elif number == BUSY_LATER and self.app.parts in {1, 2}:
+                self.app.busy.add(number)
+                response.status = CommandStatus.ESME_RTHROTTLED
             elif number == NEVER:
                 response.status = CommandStatus.ESME_RINVDSTADR
             else:
                 self.app.count += 1
                 response.params["message_id"] = f"m{self.app.count}"
+            self.app.parts += number == BUSY_LATER
         super()._send_response(response)
 
     async def handle_data_received(self, data: bytes) -> None:
         # smppy takes one PDU a packet; the destination stands before the text.
-        self.number = next((n for n in (BUSY_ONCE, NEVER) if n.encode() in data), "")
+        self.number = next((n for n in (BUSY_ONCE, NEVER, BUSY_LATER) if n.encode() in data), "")
         await super().handle_data_received(data)
 
 

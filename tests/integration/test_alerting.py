@@ -15,7 +15,9 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
+from aggregator import commands
 from aggregator.alerting import GROUP_WAIT_S, Alerting
+from aggregator.config import AggregatorConfig, Commands
 from aggregator.core.followup import DONE, SEEN
 from aggregator.core.rules import Where
 from aggregator.core.verdict import Accepted, Device
@@ -249,18 +251,63 @@ def test_a_rule_that_is_changed_closes_its_alerts(city: City) -> None:
     assert city.told() == []
 
 
-def test_alerts_that_are_stopped_do_not_fire(city: City, tmp_path: Path) -> None:
-    from aggregator import commands
-    from aggregator.config import AggregatorConfig, Commands
-
-    commands.make_key(tmp_path / "c.pem")
-    key = Commands(key_file=tmp_path / "c.pem")
+def a_commander(city: City, folder: Path) -> commands.Commander:
+    commands.make_key(folder / "c.pem")
+    key = Commands(key_file=folder / "c.pem")
     config = AggregatorConfig(database="sqlite:///x", commands=key)
-    commander = commands.Commander(config, city.database)
+    return commands.Commander(config, city.database)
+
+
+def test_alerts_that_are_stopped_do_not_fire(city: City, tmp_path: Path) -> None:
+    commander = a_commander(city, tmp_path)
     commander.stop("fleet", everything=False, modules=("alerts",), by="paul", now_s=1)
     city.say(0, 200)
     city.turn(60)
     assert city.states() == []
+
+
+def test_of_an_alert_that_is_open_when_alerts_are_stopped_nobody_is_told_more(
+    city: City, tmp_path: Path
+) -> None:
+    city.say(0, 100)
+    city.turn()
+    city.turn(GROUP_WAIT_S + 1)
+    assert len(city.told()) == 2
+    commander = a_commander(city, tmp_path)
+    commander.stop("bus-1", everything=False, modules=("alerts",), by="paul", now_s=1)
+    city.turn(16 * 60)
+    city.say(1, 10)
+    city.turn(60)
+    assert len(city.told()) == 2
+
+
+def test_a_stop_adds_to_what_is_stopped_and_only_lifting_takes_away(
+    city: City, tmp_path: Path
+) -> None:
+    commander = a_commander(city, tmp_path)
+    commander.stop("fleet", everything=True, modules=(), by="paul", now_s=1)
+    second = commander.stop("fleet", everything=False, modules=("masks",), by="anne", now_s=2)
+    assert (second.number, second.everything, second.modules) == (2, True, ("masks",))
+    lifted = commander.lift("fleet", by="paul", now_s=3)
+    assert (lifted.number, lifted.everything, lifted.modules) == (3, False, ())
+
+
+def test_the_alerts_of_a_revoked_device_are_closed(city: City) -> None:
+    city.say(0, 100)
+    city.turn()
+    city.database.registry.revoke("bus-1", int(city.now.timestamp()))
+    city.turn(61)
+    assert city.states() == [("crowd", "closed")]
+
+
+def test_an_alert_is_not_kept_beyond_its_time_because_it_is_open(city: City) -> None:
+    city.turn(120 * 60)
+    assert city.states() == [("silent", "open")] * 2
+    city.turn(31 * 86_400)
+    city.turn(3601)
+    oldest_s = int(city.now.timestamp()) - 30 * 86_400
+    # The devices are silent still, and new alerts say so.
+    assert [a.opened_s > oldest_s for a in city.database.alerts.newest(99)] == [True, True]
 
 
 def test_everything_that_is_over_is_forgotten_after_its_time(city: City) -> None:

@@ -180,6 +180,17 @@ def test_a_long_sms_goes_in_two_parts(centre: Any, wait_until: Any) -> None:
     channel.close()
 
 
+def test_a_part_that_the_centre_cannot_take_now_is_sent_again_and_the_part_before_is_not(
+    centre: Any, wait_until: Any
+) -> None:
+    settings, log = centre
+    channel = SmppChannel(settings)
+    reference = channel.send(message("+33600000003", "a" * 300))
+    wait_until(lambda: len(taken(log)) == 2, 10, "two parts")
+    assert [one["id"] for one in taken(log)][-1] == reference
+    channel.close()
+
+
 def test_a_busy_centre_is_asked_again_and_a_wrong_number_is_not(
     centre: Any, wait_until: Any
 ) -> None:

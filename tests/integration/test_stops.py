@@ -3,14 +3,18 @@
 import json
 import sqlite3
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_agent import config as configuration
 from edge_agent.io import keys
 from edge_agent.io.ledger import Ledger
+from edge_agent.io.packets import Kind, Packet
 from edge_agent.io.stops import Stops
+from edge_agent.publisher import About, Publisher
 from edge_agent.wire import codec
 from edge_agent.wire.messages import Stop
 
@@ -39,9 +43,9 @@ def stoppable(town: Any, grey_film: Path) -> Any:
     return town
 
 
-def stop(town: Any, *arguments: str) -> None:
+def command(town: Any, *arguments: str) -> None:
     config = str(town.aggregator_config)
-    done = town.run("dizaine-aggregator", "stop", *arguments, "--config", config)
+    done = town.run("dizaine-aggregator", *arguments, "--config", config)
     assert done.returncode == 0, done.stderr
 
 
@@ -55,7 +59,7 @@ def test_a_stop_is_obeyed_at_once_and_after_a_restart_until_it_is_lifted(
 ) -> None:
     town = stoppable
     wait_until(lambda: len(town.stored()) >= 3, 60, "three windows")
-    stop(town, "bus-1", "--everything")
+    command(town, "stop", "bus-1", "--everything")
     wait_until(lambda: obeyed(town, "own_stop") == 1, 30, "obedience")
     time.sleep(2.0)
     before = len(town.stored())
@@ -66,10 +70,10 @@ def test_a_stop_is_obeyed_at_once_and_after_a_restart_until_it_is_lifted(
     time.sleep(8.0)
     assert len(town.stored()) == before
     assert "camera stays closed" in town.agent.log.read_text()
-    stop(town, "bus-1")
+    command(town, "lift", "bus-1")
     wait_until(lambda: len(town.stored()) > before, 60, "counting again")
     wait_until(lambda: obeyed(town, "own_stop") == 2, 30, "obedience")
-    stop(town, "fleet", "--module", "masks")
+    command(town, "stop", "fleet", "--module", "masks")
     wait_until(lambda: obeyed(town, "fleet_stop") == 1, 60, "the fleet's obedience")
     acts = [(act, json.loads(what)) for act, what in rows(town, "SELECT act, what FROM trail")]
     told = [(act, what["target"]) for act, what in acts if "target" in what]
@@ -81,6 +85,24 @@ def test_a_device_speaks_of_itself_once_a_day(stoppable: Any, wait_until: Any) -
     wait_until(lambda: rows(stoppable, query) != [], 120, "a day's word")
     device, _, disk, clock, confined = rows(stoppable, query)[0]
     assert (device, disk, clock, confined) == ("bus-1", 1, 1, 0)
+
+
+def test_before_the_clock_is_set_a_device_says_nothing_of_its_day(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys.make(tmp_path / "device.pem", "device")
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        f'device = "bus-1"\ndata_dir = "{tmp_path}"\nkey_file = "device.pem"\n'
+        '[camera]\nsource = "film.mkv"\n[mqtt]\nhost = "127.0.0.1"\nport = 1\n'
+        '[[lines]]\nid = "door"\nstart = [0.0, 0.5]\nend = [1.0, 0.5]\n'
+    )
+    loaded = configuration.parse(config.read_bytes(), str(config), signed=False)
+    about = About(build="0" * 64, confined=True)
+    publisher = Publisher(loaded.agent, loaded.declared, tmp_path / "calls", about)
+    for day in (date(1970, 1, 2).toordinal(), 0):
+        publisher._take_health(Packet(Kind.HEALTH, "lk", day))
+    assert [r.message for r in caplog.records if "no_health" in r.message] != []
 
 
 @pytest.fixture

@@ -62,6 +62,21 @@ def test_one_window_is_stored_once_and_another_body_never_overwrites(database: D
     assert only["forward"] == 15
 
 
+def test_a_transaction_that_failed_leaves_no_line_without_its_name(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def power_cut(*_: object) -> None:
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database.records, "add_up", power_cut)
+        with pytest.raises(OSError, match="power cut"):
+            database.store([incoming(0)], [], 1)
+    assert database.figures.scopes() == []
+    database.store([incoming(0)], [], 1)
+    assert [line.label for line in database.figures.scopes()] == ["main"]
+
+
 def test_a_days_records_come_back_in_order(database: Database) -> None:
     database.store([incoming(index) for index in (3, 1, 2)], [], 1)
     (line,) = database.figures.scopes()

@@ -23,6 +23,7 @@ _NOT_NOW = {
 _RECEIPT = re.compile(rb"id:(\S+).*?stat:(\w+)", re.IGNORECASE | re.DOTALL)
 _DELIVERED = b"DELIVRD"
 _STILL_UNDER_WAY = {b"ENROUTE", b"ACCEPTD", b"UNKNOWN"}
+PART_WITHIN_S, BETWEEN_TRIES_S = 10.0, 0.5
 _LONGEST_IDLE_S = 25.0
 """Then the connection is asked whether it is still there."""
 
@@ -50,8 +51,11 @@ class SmppChannel:
             client = self._connected()
             parts, coding, esm_class = smpplib.gsm.make_parts(message.body)
             reference = ""
-            for part in parts:
-                reference = self._submit(client, message.address, part, coding, esm_class)
+            for number, part in enumerate(parts):
+                # Once a part is out, the rest must follow: the whole again would say it twice.
+                reference = self._submit(
+                    client, message.address, part, coding, esm_class, patient=number > 0
+                )
         except (smpplib.exceptions.ConnectionError, OSError) as error:
             self.close()
             where = f"{self._settings.host}:{self._settings.port}"
@@ -61,7 +65,31 @@ class SmppChannel:
             raise SendError(str(error.args[0])) from None
         return reference
 
-    def _submit(self, client: Any, address: str, part: bytes, coding: int, esm_class: int) -> str:
+    def _submit(
+        self,
+        client: Any,
+        address: str,
+        part: bytes,
+        coding: int,
+        esm_class: int,
+        *,
+        patient: bool,
+    ) -> str:
+        """Send one part; where patient, again while the centre says that it cannot take it now."""
+        deadline_s = time.monotonic() + PART_WITHIN_S
+        while True:
+            status, reference = self._submit_once(client, address, part, coding, esm_class)
+            if status == smpplib.consts.SMPP_ESME_ROK:
+                return reference
+            later = status in _NOT_NOW
+            if not (patient and later and time.monotonic() < deadline_s):
+                said = smpplib.consts.DESCRIPTIONS.get(status, f"status {status}")
+                raise SendError(said, for_good=not later)
+            time.sleep(BETWEEN_TRIES_S)
+
+    def _submit_once(
+        self, client: Any, address: str, part: bytes, coding: int, esm_class: int
+    ) -> tuple[int, str]:
         consts = smpplib.consts
         alphanumeric = not self._settings.sender.lstrip("+").isdigit()
         pdu = client.send_message(
@@ -83,11 +111,7 @@ class SmppChannel:
                 raise smpplib.exceptions.ConnectionError("no answer to a message")
             self._read(client, left_s)
         self._used_s = time.monotonic()
-        status, reference = self._answers.pop(pdu.sequence)
-        if status != consts.SMPP_ESME_ROK:
-            said = consts.DESCRIPTIONS.get(status, f"status {status}")
-            raise SendError(said, for_good=status not in _NOT_NOW)
-        return reference
+        return self._answers.pop(pdu.sequence)
 
     def _connected(self) -> Any:
         if self._client is not None and time.monotonic() - self._used_s > _LONGEST_IDLE_S:
