@@ -4,37 +4,27 @@ import argparse
 import contextlib
 import json
 import logging
-import os
-import signal
-import subprocess
+import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from edge_agent import config as configuration
 from edge_agent import measure, sandbox, surroundings
-from edge_agent.config import ConfigError, Loaded
+from edge_agent.config import AgentConfig, ConfigError, Loaded
 from edge_agent.io import keys, packets
 from edge_agent.io.keys import KeyFileError
 from edge_agent.io.light import Light, LightError
-from edge_agent.io.process import Gate, log_to_stderr
+from edge_agent.io.process import log_to_stderr
 from edge_agent.measure import Build, MeasureError
 from edge_agent.pixels import keeper as decoding
+from edge_agent.supervisor import BEGIN_ANEW, CANNOT_START, WRONG_INPUT, Supervised, supervise
 
 log = logging.getLogger("edge_agent")
 
-WRONG_INPUT = 2
-BEGIN_ANEW = 3
-"""Vision ended because something was stopped or lifted; it starts again at once, with that."""
-LONGEST_BACKOFF_S = 30.0
-STEADY_AFTER_S = 60.0
-STOP_WITHIN_S = 15.0
 SIGNATURE_SUFFIX = ".sig"
 OPERATOR_KEY = "operator.pub.pem"
-SOCKET_NAME = "agent.sock"
-CANNOT_START = "event=cannot_start why="
 LONGEST_REASON = 400
 
 
@@ -83,7 +73,12 @@ def _parser() -> argparse.ArgumentParser:
         ("vision", "only the process that owns the camera"),
         ("publisher", "only the process that owns the network"),
     ):
-        commands.add_parser(name, parents=[shared], help=text, description=text)
+        own = commands.add_parser(name, parents=[shared], help=text, description=text)
+        if name == "run":
+            own.add_argument(
+                "--part", action="append", choices=["vision", "publisher"],
+                help="only this process, where each is a service of its own",
+            )  # fmt: skip
     text = "look what the networks would run on here, and how fast"
     doctor = commands.add_parser("doctor", help=text, description=text)
     doctor.add_argument("--config", type=Path, help="agent.toml (default: as if it named nothing)")
@@ -194,6 +189,17 @@ def _data_dir(folder: Path) -> Iterator[None]:
         raise ConfigError(f"data_dir {folder}: cannot be used ({reason})") from None
 
 
+def _listen(agent: AgentConfig) -> socket.socket:
+    if agent.link is None:
+        with _data_dir(agent.data_dir):
+            return packets.listen(agent.meeting_point)
+    try:
+        return packets.listen(agent.link, group=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"link {agent.link}: cannot be used ({reason})") from None
+
+
 def _vision(given: argparse.Namespace) -> int:
     """Begin as vision: take what is needed, give up the rest, and only then load pixels.
 
@@ -211,8 +217,7 @@ def _vision(given: argparse.Namespace) -> int:
     key = keys.load(agent.key_file)
     light = Light(agent.objection.light, agent.objection.light_s)
     is_signed = keys.command_check(agent.commands.public_key) if agent.commands.public_key else None
-    with _data_dir(agent.data_dir):
-        listener = packets.listen(agent.data_dir / SOCKET_NAME)
+    listener = _listen(agent)
     order = decoding.order(agent.camera, agent.replay, lenient=given.unsafe_development)
     keeper = decoding.Keeper(order)
     # 2.
@@ -228,7 +233,7 @@ def _vision(given: argparse.Namespace) -> int:
     speaker = Speaker(build.fingerprint, given.unsafe_development)
     try:
         stops = Stops(agent.device, is_signed)
-        outlet = Outlet(listener, key.sign, stops)
+        outlet = Outlet(listener, key.sign, stops, by_group=agent.link is not None)
         now_s = time.time()  # noqa: TID251 - the clock comes in
         vision.run(loaded, speaker, outlet, stops, light, keeper=keeper, now_s=now_s)
     except vision.Halted:
@@ -255,7 +260,7 @@ def _publisher(given: argparse.Namespace) -> int:
     _confine(given, needs)
     try:
         about = publisher.About(build.fingerprint, confined=not given.unsafe_development)
-        publisher.Publisher(agent, loaded.declared, agent.data_dir / SOCKET_NAME, about).run()
+        publisher.Publisher(agent, loaded.declared, agent.meeting_point, about).run()
     except (publisher.PublisherError, MqttError) as error:
         _cannot_start(error)
         return WRONG_INPUT
@@ -302,94 +307,15 @@ def _measure(_given: argparse.Namespace) -> int:
     return 0
 
 
-class _Supervised:
-    """One of the two processes, started again when it dies. What it writes passes a gate."""
-
-    def __init__(self, name: str, given: argparse.Namespace) -> None:
-        self.name = name
-        self._command = [sys.executable, "-m", "edge_agent", name, "--config", str(given.config)]
-        if given.operator_key:
-            self._command += ["--operator-key", str(given.operator_key)]
-        if given.unsafe_development:
-            self._command += ["--unsafe-development"]
-        self._backoff_s = 1.0
-        self._started_s = 0.0
-        self._again_s = 0.0
-        self._pump: threading.Thread | None = None
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def tend(self) -> int | None:
-        """Start the process if it is due; return its exit status where that ends everything."""
-        now_s = time.monotonic()
-        if self.process is None:
-            if now_s >= self._again_s:
-                self._started_s = now_s
-                self._start()
-            return None
-        status = self.process.poll()
-        if status is None:
-            return None
-        if self._pump:
-            self._pump.join(1.0)
-        if status in (0, WRONG_INPUT):
-            return status
-        self.process = None
-        if status == BEGIN_ANEW:
-            self._again_s = now_s
-            return None
-        if now_s - self._started_s > STEADY_AFTER_S:
-            self._backoff_s = 1.0
-        log.warning(
-            "event=restart process=%s status=%d in_s=%g", self.name, status, self._backoff_s
-        )
-        self._again_s = now_s + self._backoff_s
-        self._backoff_s = min(2 * self._backoff_s, LONGEST_BACKOFF_S)
-        return None
-
-    def _start(self) -> None:
-        self.process = subprocess.Popen(  # noqa: S603 - our own program, no shell
-            self._command,
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **decoding.PERTURB},
-        )
-        self._pump = threading.Thread(target=self._let_through, args=[self.process], daemon=True)
-        self._pump.start()
-
-    def _let_through(self, process: subprocess.Popen[bytes]) -> None:
-        """Pass the process's log lines on; say once a process that others were held back."""
-        assert process.stderr is not None  # noqa: S101 - for the type checker
-        gate = Gate(time.monotonic)
-        with process.stderr as written:
-            while data := os.read(written.fileno(), 4096):
-                before = gate.refused
-                for line in gate.take(data):
-                    _, spoken, why = line.partition(CANNOT_START)
-                    print(why if spoken else line, file=sys.stderr, flush=True)  # noqa: T201
-                if gate.refused and not before:
-                    log.warning("event=output_held_back process=%s", self.name)
-
-    def stop(self) -> None:
-        """Ask the process to end; insist after a while."""
-        if self.process is None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
 def _run(given: argparse.Namespace) -> int:
+    given.part = given.part or ["publisher", "vision"]
     log_to_stderr()
     sandbox.forbid_dumps()
     loaded = _load(given)
     build = _build(given, loaded)
     _demand_safety(given)
-    keys.load(loaded.agent.key_file)
+    if "vision" in given.part:
+        keys.load(loaded.agent.key_file)
     log.info(
         "event=build build=%s production=%s safe=%s",
         build.fingerprint, build.production, not given.unsafe_development,
@@ -397,24 +323,21 @@ def _run(given: argparse.Namespace) -> int:
     for module in loaded.declared.modules:
         if module.name in configuration.NOT_IN_THIS_BUILD:
             log.warning("event=module_not_in_this_build module=%s", module.name)
-    stopping = False
+    supervised = [
+        Supervised(name, _command(name, given), decoding.PERTURB)
+        for name in ("publisher", "vision")
+        if name in given.part
+    ]
+    return supervise(supervised)
 
-    def stop(_signal: int, _frame: object) -> None:
-        nonlocal stopping
-        stopping = True
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    parts = [_Supervised("publisher", given), _Supervised("vision", given)]
-    status: int | None = None
-    while not stopping and status is None:
-        for part in parts:
-            ended = part.tend()
-            status = ended if status is None else status
-        time.sleep(0.1)
-    for part in reversed(parts):
-        part.stop()
-    return status or 0
+def _command(name: str, given: argparse.Namespace) -> list[str]:
+    command = [sys.executable, "-m", "edge_agent", name, "--config", str(given.config)]
+    if given.operator_key:
+        command += ["--operator-key", str(given.operator_key)]
+    if given.unsafe_development:
+        command += ["--unsafe-development"]
+    return command
 
 
 _COMMANDS = {

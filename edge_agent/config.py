@@ -185,6 +185,11 @@ class AgentConfig(_Section):
         0, ge=0, le=1_000_000_000, description="Of this configuration; the next one's is higher."
     )
     data_dir: Path = Field(description="Spool and ledger: the publisher's only writable folder.")
+    link: Path | None = Field(
+        None,
+        description="Socket where vision and publisher meet as two users of one group; else they"
+        " are one user, and meet in data_dir.",
+    )
     key_file: Path = Field(description="The device's signing key, PEM; vision alone reads it.")
     camera: Camera
     replay: Replay = Replay()
@@ -214,6 +219,11 @@ class AgentConfig(_Section):
             what = "modules.masks" if "masks" in self.modules else "objection.enabled"
             raise ValueError(f"{what}: no face is seen from straight above; leave it away")
         return self
+
+    @property
+    def meeting_point(self) -> Path:
+        """Return the socket that vision listens on."""
+        return self.link or self.data_dir / "agent.sock"
 
     def declaration(self, *, signed: bool) -> Declaration:
         """Return the public part: what decides what may be said.

@@ -74,7 +74,7 @@ class Publisher:
             MqttError, KeyFileError: certificates or keys cannot be read.
         """
         self._declared = declared
-        self._socket = calls
+        self._socket, self._by_group = calls, config.link is not None
         self._ledger, self._spool = _open(config.data_dir, declared)
         self._waiting = {kept.digest: kept.sealed for kept in self._spool.all()}
         self._offers: dict[str, _Offer] = {}
@@ -149,7 +149,7 @@ class Publisher:
         except OSError:
             link.close()
             return
-        if not packets.is_ours(link):
+        if not packets.is_ours(link, group=self._by_group):
             log.warning("event=stranger_refused")
             link.close()
             return

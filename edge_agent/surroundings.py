@@ -44,9 +44,12 @@ def examine(root: Path = Path("/")) -> tuple[Finding, ...]:
 
 
 def _swap(root: Path) -> Finding:
-    lines = _text(root / "proc/swaps").splitlines()[1:]
+    heading, *lines = _text(root / "proc/swaps").splitlines() or [""]
     areas = ", ".join(line.split()[0] for line in lines)
-    return Finding("swap", not lines, areas or "none", "run: swapoff -a, and take it off fstab")
+    found = areas or ("none" if heading else "/proc/swaps cannot be read")
+    return Finding(
+        "swap", bool(heading) and not lines, found, "run: swapoff -a, and take it off fstab"
+    )
 
 
 def _root(root: Path) -> Finding:
@@ -58,9 +61,12 @@ def _root(root: Path) -> Finding:
 def _dumps(root: Path) -> Finding:
     """Our own processes refuse to be dumped; a handler could still be told of their end."""
     pattern = _text(root / "proc/sys/kernel/core_pattern").strip()
-    pipes = pattern.startswith("|")
+    safe = bool(pattern) and not pattern.startswith("|")
     return Finding(
-        "core dumps", not pipes, f"pattern {pattern}", "run: sysctl -w kernel.core_pattern=core"
+        "core dumps",
+        safe,
+        f"pattern {pattern or 'cannot be read'}",
+        "run: sysctl -w kernel.core_pattern=core",
     )
 
 

@@ -31,8 +31,15 @@ class Outlet:
     """Where records leave vision."""
 
     def __init__(
-        self, listener: socket.socket, sign: Callable[[bytes], bytes], stops: Stops
+        self,
+        listener: socket.socket,
+        sign: Callable[[bytes], bytes],
+        stops: Stops,
+        *,
+        by_group: bool = False,
     ) -> None:
+        """Take calls from this user, or, `by_group`, from its group."""
+        self._by_group = by_group
         self._listener = listener
         self._listener.settimeout(RETRY_S)
         self._sign = sign
@@ -172,7 +179,7 @@ class Outlet:
         """Return the publisher's call, waiting for one `RETRY_S` at most."""
         if self._link is None:
             link, _ = self._listener.accept()
-            if not packets.is_ours(link):
+            if not packets.is_ours(link, group=self._by_group):
                 log.warning("event=stranger_refused")
                 link.close()
                 raise OSError("expected the publisher, got somebody else")

@@ -32,6 +32,8 @@ from edge_agent.wire.codec import COMMAND_SIZE, SEALED_SIZE
 _LAYOUT = struct.Struct(f"<B24sq64s{SEALED_SIZE}s")
 PACKET_SIZE = _LAYOUT.size
 _PEER = struct.Struct("3i")
+FIRST_PASSED = 3
+"""Where a service manager puts the first socket that it passes on."""
 
 
 class Kind(IntEnum):
@@ -104,12 +106,17 @@ def _content(kind: Kind, sealed: bytes) -> bytes:
     return sealed[:COMMAND_SIZE] if kind is Kind.STOP and sealed[0] else b""
 
 
-def listen(path: Path) -> socket.socket:
-    """Return a listening socket at a path, for this user alone.
+def listen(path: Path, *, group: bool = False) -> socket.socket:
+    """Return a listening socket at a path, for this user alone, or for its group, too.
+
+    A service manager that listens already, so that vision needs no folder to write in, hands its
+    socket over as the first one it passes on (sd_listen_fds(3)).
 
     Raises:
         OSError: somebody listens there already, or the folder cannot be written.
     """
+    if os.environ.get("LISTEN_FDS") == "1":
+        return socket.socket(fileno=FIRST_PASSED)
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with probe:
         if path.exists() and probe.connect_ex(str(path)) == 0:
@@ -117,13 +124,16 @@ def listen(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(str(path))
-    path.chmod(0o600)
+    path.chmod(0o660 if group else 0o600)
     listener.listen(1)
     return listener
 
 
-def is_ours(link: socket.socket) -> bool:
-    """Return whether the other end of a link runs as this user, or as root."""
+def is_ours(link: socket.socket, *, group: bool = False) -> bool:
+    """Return whether the other end of a link runs as this user, as root, or in this group.
+
+    Who may be in the group is decided by whoever makes it: it has no other purpose.
+    """
     packed = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    _, uid, _ = _PEER.unpack(packed)
-    return uid in (os.geteuid(), 0)
+    _, uid, gid = _PEER.unpack(packed)
+    return uid in (os.geteuid(), 0) or (group and gid == os.getegid())
