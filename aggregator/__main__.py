@@ -7,7 +7,7 @@ from typing import get_args
 
 import sqlalchemy.exc
 
-from aggregator import chores
+from aggregator import chores, fleet
 from aggregator import config as configuration
 from aggregator.chores import ChoreError
 from aggregator.config import AggregatorConfig, ConfigError
@@ -24,10 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status: 2 where the input is wrong."""
     given = _parser().parse_args(argv)
     try:
-        if given.chore is chores.command_key:
-            chores.command_key(None, given)
-            return 0
-        config = configuration.load(given.config)
+        config = configuration.load(given.config) if given.config else None
         status: int = given.chore(config, given)
     except (ChoreError, ConfigError, DatabaseError, RulesError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for whoever typed the command
@@ -76,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "print the rules in force"
     rules.add_parser("show", parents=[shared], help=text).set_defaults(chore=chores.rules_show)
     _add_stops(top, shared)
+    fleet.add_parsers(top, shared, _place_parser())
     journal = _group(top, "journal", "all that ever left a device")
     text = "check the chain, every signature, and every record against the rules"
     verify = journal.add_parser("verify", parents=[shared], help=text)
@@ -111,12 +109,8 @@ def _add_devices(
     revoke.add_argument("device", metavar="ID")
     revoke.set_defaults(chore=chores.devices_revoke)
     declared = "what the device declares in public, from dizaine-agent declare"
-    place = argparse.ArgumentParser(add_help=False)
+    place = argparse.ArgumentParser(add_help=False, parents=[_place_parser()])
     place.add_argument("device", metavar="ID")
-    place.add_argument("--site", required=True, help="where it hangs, as pages say it")
-    place.add_argument("--label", default="", help="what it is called there")
-    place.add_argument("--vehicle-line", default="", help="the line that its bus serves")
-    place.add_argument("--tag", action="append", default=[], help="a word to choose it by")
     place.add_argument(
         "--scope", action="append", default=[], metavar="LINE=LABEL", help="what a line is called"
     )
@@ -131,6 +125,15 @@ def _add_devices(
     declare = devices.add_parser("declare", parents=[shared], help="a device's new declaration")
     declare.add_argument("--declaration", type=Path, required=True, help=declared)
     declare.set_defaults(chore=chores.devices_declare)
+
+
+def _place_parser() -> argparse.ArgumentParser:
+    place = argparse.ArgumentParser(add_help=False)
+    place.add_argument("--site", required=True, help="where it hangs, as pages say it")
+    place.add_argument("--label", default="", help="what it is called there")
+    place.add_argument("--vehicle-line", default="", help="the line that its bus serves")
+    place.add_argument("--tag", action="append", default=[], help="a word to choose it by")
+    return place
 
 
 def _add_users(
@@ -154,7 +157,7 @@ def _add_stops(
 ) -> None:
     key = top.add_parser("command-key", help="make the key that stop commands are signed with")
     key.add_argument("--out", type=Path, required=True, metavar="FILE.pem")
-    key.set_defaults(chore=chores.command_key)
+    key.set_defaults(chore=chores.command_key, config=None)
     text = "stop modules or everything, until lifted"
     stop = top.add_parser("stop", parents=[shared], help=text)
     stop.add_argument("target", metavar="ID|fleet")

@@ -7,7 +7,7 @@ import smtplib
 import socket
 import sys
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,6 +20,7 @@ from aggregator.config import AggregatorConfig, Apprise, ConfigError, Gammu, Mai
 from aggregator.core.roles import role
 from aggregator.core.verdict import Device
 from aggregator.io import channels
+from aggregator.issuing import Issuer
 from aggregator.store import backup
 from aggregator.store.database import Database, DatabaseError
 from aggregator.store.engine import Engine
@@ -40,7 +41,8 @@ class ChoreError(RuntimeError):
     """Something cannot be done as asked; one line says what to do."""
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell whoever typed the command."""
     print(text)  # noqa: T201 - for whoever typed the command
 
 
@@ -48,7 +50,8 @@ def _now_s() -> int:
     return int(time.time())  # noqa: TID251 - the clock comes in here
 
 
-def _open(config: AggregatorConfig) -> Database:
+def open_database(config: AggregatorConfig) -> Database:
+    """Open the city's database."""
     return Database(config.database, config.timezone)
 
 
@@ -71,11 +74,12 @@ def _public_key(path: Path) -> bytes:
     return numbers.n.to_bytes(SIGNATURE_SIZE)
 
 
-def _place(given: argparse.Namespace) -> Place:
+def place_of(given: argparse.Namespace, device: str) -> Place:
+    """Return where a device hangs, as the arguments say."""
     for tag in given.tag:
         if not _TAG.fullmatch(tag):
             raise ChoreError(f"--tag: expected a-z, 0-9 and inner hyphens, got {tag}")
-    return Place(given.site, given.label or given.device, given.vehicle_line, tuple(given.tag))
+    return Place(given.site, given.label or device, given.vehicle_line, tuple(given.tag))
 
 
 def _name_scopes(database: Database, given: argparse.Namespace) -> None:
@@ -94,11 +98,11 @@ def devices_add(config: AggregatorConfig, given: argparse.Namespace) -> int:
             f"expected 3 to 32 of a-z, 0-9 and inner hyphens, and not {FLEET}, got {given.device}"
         )
     device = Device(given.device, _public_key(given.public_key), revoked=False)
-    declared = _declaration(given.declaration) if given.declaration else None
+    declared = declaration(given.declaration) if given.declaration else None
     if declared is not None and declared.device != given.device:
         raise ChoreError(f"{given.declaration}: of {declared.device}, not of {given.device}")
-    place = _place(given)
-    database = _open(config)
+    place = place_of(given, given.device)
+    database = open_database(config)
     if not database.registry.add(device, place, _now_s()):
         raise ChoreError(f"{given.device}: there is such a device already; choose another id")
     _name_scopes(database, given)
@@ -110,7 +114,7 @@ def devices_add(config: AggregatorConfig, given: argparse.Namespace) -> int:
 
 def devices_move(config: AggregatorConfig, given: argparse.Namespace) -> int:
     """Say anew where a device hangs and what its lines are called."""
-    place, database = _place(given), _open(config)
+    place, database = place_of(given, given.device), open_database(config)
     if not database.registry.move(given.device, place):
         raise ChoreError(f"{given.device}: no such device; see: devices list")
     _name_scopes(database, given)
@@ -120,14 +124,19 @@ def devices_move(config: AggregatorConfig, given: argparse.Namespace) -> int:
 
 def devices_declare(config: AggregatorConfig, given: argparse.Namespace) -> int:
     """Take in a device's new declaration."""
-    declared, database = _declaration(given.declaration), _open(config)
+    declared, database = declaration(given.declaration), open_database(config)
     if not database.registry.declare(declared, _now_s()):
         raise ChoreError(f"{declared.device}: no such device; see: devices list")
     _note(database, "device-declared", device=declared.device, fingerprint=declared.fingerprint())
     return 0
 
 
-def _declaration(path: Path) -> Declaration:
+def declaration(path: Path) -> Declaration:
+    """Read what a device declares.
+
+    Raises:
+        ChoreError: it cannot be read.
+    """
     try:
         return Declaration.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -141,17 +150,22 @@ def _declaration(path: Path) -> Declaration:
 
 def devices_list(config: AggregatorConfig, _given: argparse.Namespace) -> int:
     """List all devices."""
-    for row in _open(config).registry.all():
+    for row in open_database(config).registry.all():
         state = "revoked" if row.revoked_s is not None else "active"
-        _say(f"{row.id}\t{state}\t{row.site}\t{row.label}")
+        say(f"{row.id}\t{state}\t{row.site}\t{row.label}")
     return 0
 
 
 def devices_revoke(config: AggregatorConfig, given: argparse.Namespace) -> int:
     """Believe a device no longer."""
-    database = _open(config)
+    database = open_database(config)
     if not database.registry.revoke(given.device, _now_s()):
         raise ChoreError(f"{given.device}: no such active device; see: devices list")
+    with database.engine.begin() as connection:
+        database.fleet.revoke(connection, given.device, _now_s())
+    if config.fleet and config.fleet.revoked:
+        now = datetime.fromtimestamp(_now_s(), UTC)
+        say(f"{Issuer(config, database).write_revoked_list(None, now)}: have the broker read it")
     _note(database, "device-revoked", device=given.device)
     return 0
 
@@ -175,7 +189,7 @@ def _password(given: argparse.Namespace) -> str | None:
 def users_set(config: AggregatorConfig, given: argparse.Namespace) -> int:
     """Make an account, or change it."""
     password = _password(given)
-    database = _open(config)
+    database = open_database(config)
     try:
         chosen = role(given.role)
         with database.engine.begin() as connection:
@@ -191,14 +205,14 @@ def users_set(config: AggregatorConfig, given: argparse.Namespace) -> int:
 
 def users_list(config: AggregatorConfig, _given: argparse.Namespace) -> int:
     """List all accounts."""
-    for account in _open(config).accounts.all():
-        _say(f"{account.name}\t{account.role.name.lower()}")
+    for account in open_database(config).accounts.all():
+        say(f"{account.name}\t{account.role.name.lower()}")
     return 0
 
 
 def users_remove(config: AggregatorConfig, given: argparse.Namespace) -> int:
     """Remove an account."""
-    database = _open(config)
+    database = open_database(config)
     with database.engine.begin() as connection:
         gone = database.accounts.remove(connection, given.account)
         if gone:
@@ -216,7 +230,7 @@ def users_remove(config: AggregatorConfig, given: argparse.Namespace) -> int:
 def rules_check(_config: AggregatorConfig, given: argparse.Namespace) -> int:
     """Read a file of rules and say what is wrong with it."""
     book = rulebook.load(given.file)
-    _say(f"{len(book.rules)} rules, {len(book.people)} people: good")
+    say(f"{len(book.rules)} rules, {len(book.people)} people: good")
     return 0
 
 
@@ -224,20 +238,20 @@ def rules_apply(config: AggregatorConfig, given: argparse.Namespace) -> int:
     """Put a file of rules in force."""
     book = rulebook.load(given.file)
     text = given.file.read_text(encoding="utf-8")
-    database = _open(config)
+    database = open_database(config)
     with database.engine.begin() as connection:
         database.alerts.set_book(connection, text, book, COMMAND_LINE, _now_s())
         database.trail.note(
             connection, _now_s(), COMMAND_LINE, "rules-changed",
             rules=[rule.name for rule in book.rules],
         )  # fmt: skip
-    _say(f"{len(book.rules)} rules are in force")
+    say(f"{len(book.rules)} rules are in force")
     return 0
 
 
 def rules_show(config: AggregatorConfig, _given: argparse.Namespace) -> int:
     """Print the rules in force."""
-    _say(_open(config).alerts.text().rstrip("\n"))
+    say(open_database(config).alerts.text().rstrip("\n"))
     return 0
 
 
@@ -246,7 +260,7 @@ def rules_show(config: AggregatorConfig, _given: argparse.Namespace) -> int:
 
 def command_key(_config: AggregatorConfig | None, given: argparse.Namespace) -> int:
     """Make the key that stop commands are signed with."""
-    _say(str(commands.make_key(given.out)))
+    say(str(commands.make_key(given.out)))
     return 0
 
 
@@ -271,7 +285,7 @@ def lift(config: AggregatorConfig, given: argparse.Namespace) -> int:
 
 
 def _commander(config: AggregatorConfig, target: str) -> commands.Commander:
-    database = _open(config)
+    database = open_database(config)
     if target not in {FLEET, *(row.id for row in database.registry.all())}:
         raise ChoreError(f"{target}: no such device; name one, or {FLEET}")
     return commands.Commander(config, database)
@@ -279,7 +293,7 @@ def _commander(config: AggregatorConfig, target: str) -> commands.Commander:
 
 def _tell_of(command: Stop) -> int:
     stopped = "everything" if command.everything else ", ".join(command.modules) or "nothing"
-    _say(f"{command.target}: {stopped} is stopped (command {command.number})")
+    say(f"{command.target}: {stopped} is stopped (command {command.number})")
     return 0
 
 
@@ -289,27 +303,27 @@ def _tell_of(command: Stop) -> int:
 def journal_verify(config: AggregatorConfig, _given: argparse.Namespace) -> int:
     """Check the journal; 1 where something is wrong."""
     grave = 0
-    for found in audit.check(_open(config).journal.lines()):
+    for found in audit.check(open_database(config).journal.lines()):
         if isinstance(found, audit.Audit):
-            _say(f"{found.entries} entries, end of the chain {found.chain}")
+            say(f"{found.entries} entries, end of the chain {found.chain}")
         else:
             grave += found.grave
-            _say(str(found))
-    _say("everything holds" if not grave else f"{grave} things are wrong")
+            say(str(found))
+    say("everything holds" if not grave else f"{grave} things are wrong")
     return 1 if grave else 0
 
 
 def journal_export(config: AggregatorConfig, _given: argparse.Namespace) -> int:
     """Print the journal."""
-    for line in _open(config).journal.lines():
-        _say(line)
+    for line in open_database(config).journal.lines():
+        say(line)
     return 0
 
 
 def trail_verify(config: AggregatorConfig, _given: argparse.Namespace) -> int:
     """Check the audit trail; 1 where its chain does not hold."""
-    count, broken = _open(config).trail.check()
-    _say(f"{count} entries: " + ("the chain holds" if broken is None else f"broken at {broken}"))
+    count, broken = open_database(config).trail.check()
+    say(f"{count} entries: " + ("the chain holds" if broken is None else f"broken at {broken}"))
     return 0 if broken is None else 1
 
 
@@ -323,10 +337,10 @@ def doctor(config: AggregatorConfig, _given: argparse.Namespace) -> int:
     def tell(what: str, problem: str, fine: str = "ok") -> None:
         nonlocal good
         good = good and not problem
-        _say(f"{'--' if problem else 'ok'}  {what:<12} {problem or fine}")
+        say(f"{'--' if problem else 'ok'}  {what:<12} {problem or fine}")
 
     try:
-        database = _open(config)
+        database = open_database(config)
         tell("database", "", database.engine.name)
         count, broken = database.trail.check()
         tell("trail", "" if broken is None else f"broken at entry {broken}", f"{count} entries")
@@ -387,10 +401,10 @@ def _told(table: str, rows: int) -> None:
 
 def save(config: AggregatorConfig, given: argparse.Namespace) -> int:
     """Write a back-up while the server goes on."""
-    database = _open(config)
+    database = open_database(config)
     rows = backup.save(database.engine, given.out, _told)
     size_mb = given.out.stat().st_size / 1e6
-    _say(f"{given.out}: {rows} rows, {size_mb:.1f} MB; restore it once, elsewhere, to be sure")
+    say(f"{given.out}: {rows} rows, {size_mb:.1f} MB; restore it once, elsewhere, to be sure")
     _note(database, "backed-up", rows=rows)
     return 0
 
@@ -400,12 +414,12 @@ def restore(config: AggregatorConfig, given: argparse.Namespace) -> int:
     engine = Engine(config.database)
     rows = backup.load(engine, given.file, _told)
     engine.close()
-    database = _open(config)
+    database = open_database(config)
     count, broken = database.trail.check()
     entries, _ = database.journal.end()
     if broken is not None:
         raise ChoreError(f"restored, but the audit trail is broken at entry {broken} of {count}")
     at = datetime.fromtimestamp(_now_s(), database.clock.zone).strftime("%Y-%m-%d %H:%M")
-    _say(f"{rows} rows restored at {at}; {entries} journal entries; see: journal verify")
+    say(f"{rows} rows restored at {at}; {entries} journal entries; see: journal verify")
     _note(database, "restored", rows=rows)
     return 0

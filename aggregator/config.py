@@ -164,6 +164,14 @@ class Commands(_Section):
     key_file: Path = Field(description="PEM, from dizaine-aggregator command-key.")
 
 
+class Fleet(_Section):
+    """What certifies devices, from dizaine-aggregator authority."""
+
+    folder: Path = Field(description="fleet.pem and fleet.key; root.key stays offline.")
+    certificate_days: int = Field(90, ge=7, le=825, description="Devices renew at a third.")
+    revoked: Path | None = Field(None, description="Where the list for the broker is written.")
+
+
 class Retention(_Section):
     """What is deleted, and when. Released records are kept."""
 
@@ -207,6 +215,7 @@ class AggregatorConfig(_Section):
     mail: Mail | None = None
     sms: Sms | None = None
     commands: Commands | None = None
+    fleet: Fleet | None = None
     retention: Retention = Retention()
     metrics: Metrics | None = None
     workers: Workers = Workers()

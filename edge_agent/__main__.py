@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_agent import config as configuration
-from edge_agent import measure, sandbox, surroundings
+from edge_agent import joining, measure, sandbox, surroundings
 from edge_agent.config import AgentConfig, ConfigError, Loaded
 from edge_agent.io import keys, packets
+from edge_agent.io.identity import IdentityError
 from edge_agent.io.keys import KeyFileError
 from edge_agent.io.light import Light, LightError
 from edge_agent.io.process import log_to_stderr
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     try:
         return _COMMANDS[given.command](given)
-    except (ConfigError, KeyFileError, LightError, MeasureError, UnsafeError,
+    except (ConfigError, IdentityError, KeyFileError, LightError, MeasureError, UnsafeError,
             sandbox.SandboxError) as error:  # fmt: skip
         if given.command in ("vision", "publisher"):
             _cannot_start(error)
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     keygen = commands.add_parser("keygen", help="make the device's or the operator's key")
     keygen.add_argument("--out", type=Path, required=True, help="file for the private key")
     keygen.add_argument("--operator", action="store_true", help="the key that signs configurations")
+    joining.add_parsers(commands)
     sign = commands.add_parser("sign", help="sign a configuration as its operator")
     sign.add_argument("--config", type=Path, required=True, help="agent.toml")
     sign.add_argument("--key", type=Path, required=True, help="the operator's private key")
@@ -343,7 +345,7 @@ def _command(name: str, given: argparse.Namespace) -> list[str]:
 _COMMANDS = {
     "run": _run, "check": _check, "declare": _declare, "vision": _vision,
     "publisher": _publisher, "doctor": _doctor, "measure": _measure, "keygen": _keygen,
-    "sign": _sign,
+    "sign": _sign, "enrol": joining.enrol, "renew": joining.renew,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from aggregator.store.alerts import Alerts
 from aggregator.store.deliveries import Deliveries
 from aggregator.store.engine import JOURNAL_LOCK, DatabaseError, Engine, reason_of
 from aggregator.store.figures import Figures
+from aggregator.store.fleet import FleetStore
 from aggregator.store.journal import Journal
 from aggregator.store.records import Incoming, Outcome, Records
 from aggregator.store.registry import Registry
@@ -55,6 +56,7 @@ class Database:
         self.deliveries = Deliveries(self.engine)
         self.accounts = Accounts(self.engine)
         self.stops = Stops(self.engine)
+        self.fleet = FleetStore(self.engine)
         try:
             self._sum_up(timezone)
         except sa.exc.SQLAlchemyError as error:

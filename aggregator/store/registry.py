@@ -42,12 +42,18 @@ class Registry:
 
     def add(self, device: Device, place: Place, now_s: int) -> bool:
         """Register a device; return False where its id is taken."""
+        with self._engine.begin() as connection:
+            return self.add_within(connection, device, place, now_s)
+
+    def add_within(
+        self, connection: sa.Connection, device: Device, place: Place, now_s: int
+    ) -> bool:
+        """Register a device within a transaction; return False where its id is taken."""
         row = {
             "id": device.id, "public_key": device.public_key, "added_s": now_s,
             **asdict(place), "tags": " ".join(place.tags),
         }  # fmt: skip
-        with self._engine.begin() as connection:
-            return self._engine.insert_once(connection, schema.device, row)
+        return self._engine.insert_once(connection, schema.device, row)
 
     def move(self, device: str, place: Place) -> bool:
         """Say anew where a device hangs; return False where there is no such device."""
@@ -96,15 +102,19 @@ class Registry:
 
         What was declared once is kept for ever: old records are held to it.
         """
+        with self._engine.begin() as connection:
+            return self.declare_within(connection, declared, now_s)
+
+    def declare_within(self, connection: sa.Connection, declared: Declaration, now_s: int) -> bool:
+        """Keep a declaration within a transaction; return False where there is no such device."""
         row = {
             "device": declared.device, "fingerprint": declared.fingerprint(),
             "body": declared.canonical().decode(), "added_s": now_s,
         }  # fmt: skip
-        with self._engine.begin() as connection:
-            known = sa.select(schema.device.c.id).where(schema.device.c.id == declared.device)
-            if connection.scalar(known) is None:
-                return False
-            self._engine.insert_once(connection, schema.declaration, row)
+        known = sa.select(schema.device.c.id).where(schema.device.c.id == declared.device)
+        if connection.scalar(known) is None:
+            return False
+        self._engine.insert_once(connection, schema.declaration, row)
         return True
 
     def declaration(self, device: str, fingerprint: str) -> Declaration | None:

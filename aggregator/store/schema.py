@@ -289,6 +289,30 @@ account = Table(
     Column("added_s", BigInteger, nullable=False),
 )
 
+claim = Table(
+    "claim",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("device", String(32), nullable=False, index=True),
+    Column("key", LargeBinary, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("declaration", Text, nullable=False),
+    Column("configuration", Text, nullable=False),
+    Column("signature", String(128), nullable=False),
+    Column("until_s", BigInteger, nullable=False),
+    Column("asked", String(64), nullable=False),
+    Column("answer", Text, nullable=False),
+)
+
+certificate = Table(
+    "certificate",
+    metadata,
+    Column("serial", String(40), primary_key=True),
+    Column("device", String(32), nullable=False, index=True),
+    Column("ends_s", BigInteger, nullable=False),
+    Column("revoked_s", BigInteger),
+)
+
 session = Table(
     "session",
     metadata,

@@ -15,9 +15,10 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from aggregator import metrics
 from aggregator.config import AggregatorConfig
+from aggregator.issuing import Issuer
 from aggregator.store.database import Database
 from aggregator.store.engine import reason_of
-from aggregator.web import admin, days, exports, rules, signing, staff, trends
+from aggregator.web import admin, days, enrol, exports, rules, signing, staff, trends
 from aggregator.web.visit import HERE, Refusal, Site
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ def build(
             exports.router(site),
         ):  # fmt: skip
             app.include_router(routes)
+    if config.fleet:
+        app.include_router(enrol.router(Issuer(config, database), now))
     _harden(app, site)
     _answer_problems(app, site)
 

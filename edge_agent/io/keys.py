@@ -23,11 +23,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 )
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from edge_agent.wire.signature import EXPONENT, MODULUS_BITS, SIGNATURE_SIZE
+from edge_agent.wire.signature import (
+    CONFIGURATION_CONTEXT,
+    EXPONENT,
+    MODULUS_BITS,
+    SIGNATURE_SIZE,
+)
 
 Kind = Literal["device", "operator"]
-CONFIGURATION_CONTEXT = b"dizaine configuration 1\n"
-"""Keeps a signature of a configuration from being valid for anything else."""
 
 
 class KeyFileError(RuntimeError):

@@ -13,6 +13,8 @@ import hashlib
 MODULUS_BITS = 3072
 SIGNATURE_SIZE = MODULUS_BITS // 8
 EXPONENT = 65537
+CONFIGURATION_CONTEXT = b"dizaine configuration 1\n"
+"""Stands before what an operator signs, which so is valid for nothing else (Ed25519)."""
 _SHA256_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 """DER of the DigestInfo that precedes a SHA-256 digest (RFC 8017, 9.2)."""
 

@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 import pytest
 from pydantic import AwareDatetime, BaseModel
 
-from edge_agent.wire import messages
+from edge_agent.wire import enrolment, messages
 
 ROOT = Path(__file__).parents[2]
 PURE_FOLDERS = ("edge_agent/core", "edge_agent/wire", "aggregator/core")
@@ -27,6 +27,7 @@ ALLOWED = {
     "functools",
     "hashlib",
     "heapq",
+    "hmac",
     "itertools",
     "json",
     "math",
@@ -103,8 +104,9 @@ def leaves(annotation: object) -> Iterator[object]:
 def wire_models() -> list[type[BaseModel]]:
     return [
         model
-        for _, model in inspect.getmembers(messages, inspect.isclass)
-        if issubclass(model, messages.Message)
+        for module in (messages, enrolment)
+        for _, model in inspect.getmembers(module, inspect.isclass)
+        if issubclass(model, messages.Message) and model.__module__ == module.__name__
     ]
 
 

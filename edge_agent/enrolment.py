@@ -1,0 +1,205 @@
+"""A device becomes one of the fleet, online or by a stick, and renews its certificate.
+
+Each step may be cut off and done again: keys are made once, the same request gets the same answer,
+and nothing is in force before it is whole.
+"""
+
+import base64
+import json
+import ssl
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from edge_agent import config
+from edge_agent.io import keys
+from edge_agent.io.identity import (
+    Identity,
+    IdentityError,
+    public_pem,
+    request_of,
+    sign_renewal,
+    write_whole,
+)
+from edge_agent.wire.enrolment import Claim, Enrolment, Renewal, Welcome, claim_key, proof
+from edge_agent.wire.messages import Message
+
+ANSWER_WITHIN_S = 30.0
+LARGEST_ANSWER = 1_000_000
+RENEW_AT = 1 / 3
+"""A certificate is renewed once so little of its life is left."""
+_ENROLLED = "enrolled.json"
+M = TypeVar("M", bound=Message)
+
+
+class EnrolmentError(RuntimeError):
+    """The device is not enrolled; the message is one line that says what to do."""
+
+
+def read_claim(path: Path, now: datetime) -> Claim:
+    """Read a claim from a card.
+
+    Raises:
+        EnrolmentError: it is none, or it has ended.
+    """
+    claim = read(path, Claim)
+    if now.timestamp() > claim.until_s:
+        ended = datetime.fromtimestamp(claim.until_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        raise EnrolmentError(f"{path}: this claim ended {ended}; ask the city for another")
+    return claim
+
+
+def read(path: Path, kind: type[M]) -> M:
+    """Read a message from a file.
+
+    Raises:
+        EnrolmentError: it is none.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise EnrolmentError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        what = error.errors(include_url=False)[0]
+        where = ".".join(map(str, what["loc"])) or "file"
+        raise EnrolmentError(
+            f"{path}: expected a {kind.__name__.lower()} file; {where}: {what['msg']}"
+        ) from None
+
+
+def request(claim: Claim, identity: Identity) -> Enrolment:
+    """Return what this device asks with; its keys are made now, if they are not there yet."""
+    asked = request_of(claim.device, identity.next_key())
+    record_key = public_pem(identity.record_key())
+    key = claim_key(claim.secret)
+    return Enrolment(
+        device=claim.device, request=asked, record_key=record_key,
+        proof=proof(key, claim.device, asked, record_key),
+    )  # fmt: skip
+
+
+def settle(claim: Claim, welcome: Welcome, identity: Identity, folder: Path) -> None:
+    """Put an answer in force: the configuration first, then the certificate.
+
+    1. The configuration is for this device, and signed by the operator whom the claim names.
+    2. Its files are written, each whole.
+    3. The certificate is put in use: from now on the device is enrolled.
+
+    Raises:
+        EnrolmentError: it is for another device, or its configuration is not the operator's.
+        IdentityError: its certificate is not of our key.
+        ConfigError: the configuration cannot be used.
+    """
+    # 1.
+    if welcome.device != claim.device:
+        raise EnrolmentError(f"expected an answer for {claim.device}, got one for {welcome.device}")
+    content = base64.b64decode(welcome.configuration)
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    operator = folder / "operator.pub.pem"
+    write_whole(operator, claim.operator.encode(), 0o644)
+    signature = bytes.fromhex(welcome.signature or "")
+    if not keys.is_signed(operator, signature, content):
+        raise EnrolmentError(
+            "the configuration in the answer is not signed by the operator whom the claim names;"
+            " ask the city for another claim"
+        )
+    loaded = config.parse(content, "the configuration in the answer", signed=True)
+    if loaded.declared.device != claim.device:
+        raise EnrolmentError(f"expected a configuration of {claim.device}, got another device's")
+    # 2.
+    write_whole(folder / "ca.pem", welcome.authority.encode(), 0o644)
+    if welcome.commands:
+        write_whole(folder / "commands.pub.pem", welcome.commands.encode(), 0o644)
+    write_whole(folder / "agent.toml.sig", signature.hex().encode() + b"\n", 0o644)
+    write_whole(folder / "agent.toml", content, 0o644)
+    # 3.
+    kept = {"device": claim.device, "url": claim.url, "authority": claim.authority}
+    write_whole(identity.folder / _ENROLLED, json.dumps(kept).encode(), 0o644)
+    identity.take(welcome.certificate)
+
+
+def is_enrolled(identity: Identity, device: str) -> bool:
+    """Return whether this device is enrolled already, under this name."""
+    try:
+        name = identity.certificate().subject.rfc4514_string()
+    except IdentityError:
+        return False
+    return name == f"CN={device}"
+
+
+def enrol(claim: Claim, identity: Identity, folder: Path) -> None:
+    """Ask the city, and put its answer in force, unless that is done.
+
+    Raises:
+        EnrolmentError: it does not answer, or says no.
+        IdentityError, ConfigError: as `settle`.
+    """
+    if is_enrolled(identity, claim.device):
+        return
+    answer = _ask(claim.url + "enrol", request(claim, identity), claim.authority)
+    settle(claim, answer, identity, folder)
+
+
+def is_due(identity: Identity, now: datetime) -> bool:
+    """Return whether the certificate in use should be renewed.
+
+    Raises:
+        IdentityError: there is none.
+    """
+    certificate = identity.certificate()
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return end - now < RENEW_AT * (end - begin)
+
+
+def renew(identity: Identity) -> None:
+    """Get a certificate for a new key, on the word of the old one.
+
+    Raises:
+        EnrolmentError: the city does not answer, or says no.
+        IdentityError: this device is not enrolled.
+    """
+    try:
+        kept = json.loads((identity.folder / _ENROLLED).read_bytes())
+    except (OSError, ValueError) as error:
+        raise IdentityError(f"{identity.folder}: not enrolled yet ({error})") from None
+    asked = request_of(kept["device"], identity.next_key())
+    current = (identity.folder / "tls" / "certificate.pem").read_text()
+    renewal = Renewal(
+        device=kept["device"], request=asked, certificate=current,
+        signature=sign_renewal(identity.current_key(), asked),
+    )  # fmt: skip
+    identity.take(_ask(kept["url"] + "renew", renewal, kept["authority"]).certificate)
+
+
+def _ask(url: str, message: Message, authority: str | None) -> Welcome:
+    """Send a message and return the answer.
+
+    Raises:
+        EnrolmentError: there is none, or it is a no.
+    """
+    asked = urllib.request.Request(  # noqa: S310 - https, or this machine: the claim's pattern
+        url, message.model_dump_json().encode(), {"Content-Type": "application/json"}
+    )
+    trust = ssl.create_default_context(cadata=authority)
+    try:
+        with urllib.request.urlopen(asked, timeout=ANSWER_WITHIN_S, context=trust) as answer:  # noqa: S310
+            return Welcome.model_validate_json(answer.read(LARGEST_ANSWER))
+    except urllib.error.HTTPError as error:
+        try:
+            said = json.loads(error.read(LARGEST_ANSWER))["problem"]
+        except (ValueError, KeyError, TypeError):
+            said = f"status {error.code}"
+        raise EnrolmentError(f"{url}: {said}") from None
+    except ValidationError:
+        raise EnrolmentError(
+            f"{url}: expected an answer of Dizaine's; is the address right?"
+        ) from None
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise EnrolmentError(
+            f"{url}: no answer ({reason}); enrol by a stick, or try again"
+        ) from None
