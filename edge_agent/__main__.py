@@ -105,7 +105,7 @@ def _sign(given: argparse.Namespace) -> int:
     content = configuration.read(given.config)
     configuration.parse(content, str(given.config), signed=True)
     beside = _signature_of(given.config)
-    beside.write_text(keys.sign_configuration(given.key, content).hex() + "\n")
+    beside.write_text(keys.sign_as_operator(given.key, content).hex() + "\n")
     print(beside)  # noqa: T201
     return 0
 
@@ -346,6 +346,7 @@ _COMMANDS = {
     "run": _run, "check": _check, "declare": _declare, "vision": _vision,
     "publisher": _publisher, "doctor": _doctor, "measure": _measure, "keygen": _keygen,
     "sign": _sign, "enrol": joining.enrol, "renew": joining.renew,
+    "update": joining.update, "offer": joining.offer,
 }  # fmt: skip
 
 if __name__ == "__main__":

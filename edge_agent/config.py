@@ -152,6 +152,14 @@ class Commands(_Section):
     )
 
 
+class Updates(_Section):
+    """Where the operator offers updates; docs/install.md."""
+
+    url: str | None = Field(
+        None, pattern=r"^https://[^\s]+[^/]$", description="Folders DEVICE/KIND, and fleet/KIND."
+    )
+
+
 class Mqtt(_Section):
     """The broker. TLS with a client certificate, or, on this machine only, none."""
 
@@ -205,6 +213,7 @@ class AgentConfig(_Section):
     )
     mqtt: Mqtt = Mqtt()
     commands: Commands = Commands()
+    updates: Updates = Updates()
 
     @model_validator(mode="after")
     def _modules_have_what_they_need(self) -> Self:

@@ -1,12 +1,18 @@
-"""The commands `dizaine-agent enrol` and `renew`; the network is loaded by them alone."""
+"""What a device does besides counting: join, renew, update. They alone load what speaks HTTP."""
 
 import argparse
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
+from pydantic import ValidationError
+
+from edge_agent import config
 from edge_agent.io.identity import Identity, PlainSeal, SystemdSeal, write_whole
 from edge_agent.supervisor import WRONG_INPUT
+from edge_agent.wire.manifest import Kind, Manifest
+from edge_agent.wire.messages import FLEET
 
 
 def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,6 +32,29 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     enrol.add_argument("--folder", type=Path, required=True, help="where agent.toml goes")
     enrol.add_argument("--request", type=Path, help="write the request here, and ask nobody")
     enrol.add_argument("--answer", type=Path, help="take this answer to it")
+    text = "take what the operator offers: configuration, networks, system"
+    update = commands.add_parser("update", help=text, description=text)
+    update.add_argument("--config", type=Path, required=True, help="agent.toml")
+    update.add_argument("--state", type=Path, required=True, help="where offers taken are noted")
+    update.add_argument(
+        "--from",
+        dest="source",
+        metavar="FOLDER|URL",
+        help="one offer (default: all of updates.url)",
+    )
+    update.add_argument("--kind", choices=get_args(Kind), default="system", help="of that offer")
+    update.add_argument(
+        "--only-heal", action="store_true", help="finish what a power cut interrupted, and no more"
+    )
+    text = "sign the files of a folder as an offer to devices"
+    offer = commands.add_parser("offer", help=text, description=text)
+    offer.add_argument("folder", type=Path, metavar="FOLDER")
+    offer.add_argument("files", nargs="+", metavar="FILE", help="its names within the folder")
+    offer.add_argument("--kind", choices=get_args(Kind), required=True)
+    offer.add_argument("--target", required=True, metavar="ID|fleet")
+    offer.add_argument("--number", type=int, required=True, help="higher than any before")
+    offer.add_argument("--days", type=int, default=30, help="how long it is good (default 30)")
+    offer.add_argument("--key", type=Path, required=True, help="the operator's private key")
     text = "get a new certificate where the one in use ends soon"
     commands.add_parser("renew", parents=[shared], help=text, description=text)
 
@@ -72,6 +101,62 @@ def renew(given: argparse.Namespace) -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     print("renewed")  # noqa: T201
+    return 0
+
+
+def update(given: argparse.Namespace) -> int:
+    """Take offers; what was refused is told, and everything else goes on."""
+    from edge_agent import updating  # noqa: PLC0415
+
+    folder = given.config.parent
+    if updating.heal(folder):
+        print("finished what was interrupted")  # noqa: T201
+    if given.only_heal:
+        return 0
+    agent = config.parse(config.read(given.config), str(given.config), signed=True).agent
+    updater = updating.Updater(agent.device, folder, given.state, updating.with_rauc)
+    offers: list[tuple[str, Kind]] = [(given.source, given.kind)]
+    if given.source is None:
+        if agent.updates.url is None:
+            print("no updates.url")  # noqa: T201
+            return 0
+        offers = [
+            (f"{agent.updates.url}/{target}/{kind}", kind)
+            for kind in get_args(Kind)
+            for target in (FLEET, agent.device)
+        ]
+    status = 0
+    for source, kind in offers:
+        try:
+            number = updater.take(source, kind, _now())
+        except updating.NoOfferError:
+            continue
+        except updating.UpdateError as error:
+            print(error, file=sys.stderr)  # noqa: T201
+            status = 1
+            continue
+        print(f"{kind}: " + ("nothing new" if number is None else f"took {number}"))  # noqa: T201
+    return status
+
+
+def offer(given: argparse.Namespace) -> int:
+    """Sign an offer."""
+    from edge_agent import updating  # noqa: PLC0415
+
+    try:
+        made = Manifest(
+            kind=given.kind, target=given.target, number=given.number,
+            until=_now() + timedelta(days=given.days),
+            files=updating.describe(given.folder, given.files),
+        )  # fmt: skip
+        print(updating.sign(given.folder, made, given.key))  # noqa: T201
+    except ValidationError as error:
+        what = error.errors(include_url=False)[0]
+        print(f"{'.'.join(map(str, what['loc']))}: {what['msg']}", file=sys.stderr)  # noqa: T201
+        return WRONG_INPUT
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return WRONG_INPUT
     return 0
 
 

@@ -9,7 +9,8 @@ lock() {
     --constraint constraints.txt "$@" --output-file "$out"
 }
 lock main.lock ../pyproject.toml build.in --extra edge --extra edge-onnx --extra aggregator --extra demo --extra test "$@"
-lock edge.lock ../pyproject.toml build.in --extra edge "$@"
+lock edge.lock ../pyproject.toml --extra edge "$@"
+lock build.lock build.in "$@"
 lock sbom.lock sbom.in "$@"
 lock tflite.lock ../pyproject.toml --extra edge-tflite --extra test "$@"
 lock peers.lock peers.in "$@"

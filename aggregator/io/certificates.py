@@ -1,5 +1,6 @@
 """Keys and certificates of the fleet's authority, as files."""
 
+import ipaddress
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -51,10 +52,17 @@ def make_server(folder: Path, host: str, out: Path, now: datetime) -> None:
     made = (
         certificate(host, key.public_key(), x509.random_serial_number(), period, root.subject)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_alternative(host)]), critical=False)
         .sign(root_key, hashes.SHA256())
     )
     _write(out, {f"{host}.key": _secret(key), f"{host}.pem": text(made)})
+
+
+def _alternative(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def certificate(

@@ -7,11 +7,15 @@ set -eu
 cd "$(dirname "$0")/../.."
 out=${1:-out/build}
 mkdir -p "$out"
-rm -rf "$out/venv"
+rm -rf "$out/venv" "$out"/dizaine-*.whl
 echo "Installing requirements/edge.lock …"
 python3 -m venv "$out/venv"
 "$out/venv/bin/pip" install -qq --disable-pip-version-check --require-hashes -r requirements/edge.lock
-"$out/venv/bin/pip" install -qq --disable-pip-version-check --no-deps --no-build-isolation .
+python3 -m venv "$out/builder"
+"$out/builder/bin/pip" install -qq --disable-pip-version-check --require-hashes -r requirements/build.lock
+"$out/builder/bin/pip" wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w "$out" .
+"$out/venv/bin/pip" install -qq --disable-pip-version-check --no-deps "$out"/dizaine-*.whl
+rm -rf "$out/builder"
 "$out/venv/bin/python" deploy/build/manifest.py "$out/BUILD.json"
 echo "Writing the bill of materials …"
 if [ ! -x .venv-sbom/bin/cyclonedx-py ]; then

@@ -1,11 +1,18 @@
 """Measures the installed program and seals it as a production build.
 
-Run with the Python of the installation: `OUT/venv/bin/python deploy/build/manifest.py BUILD.json`.
+Run with the Python of the installation: `OUT/venv/bin/python deploy/build/manifest.py BUILD.json`;
+or, where that is for another machine, with any Python and the installation's prefix as a second
+argument.
 """
 
 import json
 import sys
 from pathlib import Path
+
+if len(sys.argv) > 2:
+    sys.prefix = sys.argv[2]
+    [site] = Path(sys.prefix).glob("lib/python*/site-packages")
+    sys.path[:] = [str(site), *(path for path in sys.path if not path.endswith("-packages"))]
 
 from edge_agent.measure import MANIFEST, measure
 

@@ -97,8 +97,8 @@ def load(path: Path) -> DeviceKey:
     return DeviceKey(key)
 
 
-def sign_configuration(path: Path, content: bytes) -> bytes:
-    """Return the operator's signature of a configuration's bytes.
+def sign_as_operator(path: Path, content: bytes, context: bytes = CONFIGURATION_CONTEXT) -> bytes:
+    """Return the operator's signature, by default of a configuration's bytes.
 
     Raises:
         KeyFileError: the operator's private key cannot be used.
@@ -107,11 +107,13 @@ def sign_configuration(path: Path, content: bytes) -> bytes:
     key = _private(path, hint)
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyFileError(f"{path}: expected an operator's private key (Ed25519); {hint}")
-    return key.sign(CONFIGURATION_CONTEXT + content)
+    return key.sign(context + content)
 
 
-def is_signed(public: Path, signature: bytes, content: bytes) -> bool:
-    """Return whether a configuration's signature is the operator's.
+def is_signed(
+    public: Path, signature: bytes, content: bytes, context: bytes = CONFIGURATION_CONTEXT
+) -> bool:
+    """Return whether a signature is the operator's, by default of a configuration's bytes.
 
     Raises:
         KeyFileError: the operator's public key cannot be used.
@@ -128,7 +130,7 @@ def is_signed(public: Path, signature: bytes, content: bytes) -> bool:
     if not isinstance(key, Ed25519PublicKey):
         raise KeyFileError(f"{public}: expected an operator's public key (Ed25519) in PEM")
     try:
-        key.verify(signature, CONFIGURATION_CONTEXT + content)
+        key.verify(signature, context + content)
     except InvalidSignature:
         return False
     return True

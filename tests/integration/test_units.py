@@ -30,13 +30,13 @@ pytestmark = [
 
 PREPARE = """
 set -e
-mkdir -p -m 700 /var/lib/dizaine/identity
+mkdir -p -m 700 /var/lib/dizaine/identity /var/lib/dizaine/identity/tls
 systemd-creds setup
 systemd-creds encrypt --with-key=host --name=signing-key /in/signing-key.pem \
   /var/lib/dizaine/identity/signing-key
 echo none | systemd-creds encrypt --with-key=host --name=client-key - \
-  /var/lib/dizaine/identity/client-key
-touch /var/lib/dizaine/identity/certificate.pem
+  /var/lib/dizaine/identity/tls/client-key
+touch /var/lib/dizaine/identity/tls/certificate.pem
 """
 
 

@@ -1,0 +1,176 @@
+"""A device in qemu, and what its site offers it: a time server, and https to the city's server."""
+
+import contextlib
+import json
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+HOST = "10.0.2.2"
+"""This machine, as the device sees it."""
+_EPOCH_1900 = 2_208_988_800
+FIRMWARE = {"code": "OVMF_CODE_4M.fd", "vars": "OVMF_VARS_4M.fd"}
+
+
+class Machine:
+    """One device: a disk that stays, a console, and power that can be cut."""
+
+    def __init__(self, folder: Path, disk: Path) -> None:
+        self.folder = folder
+        self.disk = disk
+        self.console = folder / "console.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._vars = folder / "vars.fd"
+        self._read = 0
+
+    def power_on(self, stick: Path | None = None) -> None:
+        """Start it, with a stick in it or without."""
+        if not self._vars.exists():
+            self._vars.write_bytes(Path("/usr/share/OVMF", FIRMWARE["vars"]).read_bytes())
+        code = f"/usr/share/OVMF/{FIRMWARE['code']}"
+        command = [
+            "qemu-system-x86_64", "-machine", "q35,accel=tcg,thread=multi", "-cpu", "max",
+            "-smp", "2", "-m", "1024", "-nographic", "-no-user-config", "-nodefaults",
+            "-serial", f"file:{self.console}.now",
+            "-drive", f"if=pflash,format=raw,readonly=on,file={code}",
+            "-drive", f"if=pflash,format=raw,file={self._vars}",
+            "-drive", f"file={self.disk},format=raw,if=virtio,cache=writethrough",
+            "-device", "i6300esb", "-action", "watchdog=reset", "-device", "virtio-rng-pci",
+            "-nic", "user,model=virtio-net-pci",
+        ]  # fmt: skip
+        if stick:
+            command += ["-drive", f"file={stick},format=raw,if=virtio"]
+        self._read = 0
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+
+    def power_off(self) -> None:
+        """Cut the power."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+        with self.console.open("ab") as out:
+            out.write(b"\n##### power cut\n" + self._now())
+
+    def _now(self) -> bytes:
+        path = Path(f"{self.console}.now")
+        return path.read_bytes() if path.exists() else b""
+
+    def wait_for(self, text: str, within_s: float) -> str:
+        """Wait until the console says something new; return that line."""
+        deadline = time.monotonic() + within_s
+        wanted = text.encode()
+        while True:
+            said = self._now()
+            found = said.find(wanted, self._read)
+            if found >= 0:
+                end = said.find(b"\n", found)
+                if end >= 0:
+                    self._read = end
+                    return said[found:end].decode("ascii", "replace").strip()
+            if self._process is not None and self._process.poll() is not None:
+                raise AssertionError(f"qemu ended: {self._process.stderr.read()!r}")  # type: ignore[union-attr]
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"{text!r} did not come within {within_s:g} s; see {self.console}.now"
+                )
+            time.sleep(0.2)
+
+
+class TimeServer:
+    """Answers SNTP questions with this machine's clock."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 123))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            asked, address = self._socket.recvfrom(512)
+            now = time.time() + _EPOCH_1900
+            stamp = struct.pack("!II", int(now), int((now % 1) * 2**32))
+            head = struct.pack("!BBbb", 0x24, 1, 0, -20) + struct.pack("!II", 0, 0) + b"TEST"
+            self._socket.sendto(head + stamp + asked[40:48] + stamp + stamp, address)
+
+
+class TlsFront:
+    """Puts TLS before a port of this machine."""
+
+    def __init__(self, certificate: Path, key: Path, behind: int) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate, key)
+        self._behind = behind
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            link, _ = self._listener.accept()
+            threading.Thread(target=self._pass, args=[link], daemon=True).start()
+
+    def _pass(self, link: socket.socket) -> None:
+        with contextlib.suppress(OSError), link:
+            near = self._context.wrap_socket(link, server_side=True)
+            far = socket.create_connection(("127.0.0.1", self._behind))
+
+            def back() -> None:
+                with contextlib.suppress(OSError):
+                    while data := far.recv(65536):
+                        near.sendall(data)
+                    near.shutdown(socket.SHUT_RDWR)
+
+            threading.Thread(target=back, daemon=True).start()
+            while data := near.recv(65536):
+                far.sendall(data)
+
+
+def put(disk: Path, name: str, content: bytes, folder: Path) -> None:
+    """Write a file into the boot partition of a disk or its image."""
+    source = folder / "put"
+    source.write_bytes(content)
+    subprocess.run(["mcopy", "-o", "-i", f"{disk}@@1M", str(source), f"::{name}"], check=True)
+
+
+def put_data(disk: Path, name: str, source: Path) -> None:
+    """Write a file into the data partition, as the technician's tool does not."""
+    listed = subprocess.run(
+        ["sfdisk", "--json", str(disk)], check=True, capture_output=True, text=True
+    ).stdout
+    parts = {part["name"]: part for part in json.loads(listed)["partitiontable"]["partitions"]}
+    start, size = parts["data"]["start"] * 512, parts["data"]["size"] * 512
+    extracted = source.with_suffix(".ext4")
+    with disk.open("r+b") as whole, extracted.open("w+b") as own:
+        whole.seek(start)
+        own.write(whole.read(size))
+        own.flush()
+        subprocess.run(
+            ["debugfs", "-w", "-R", f"write {source} {name}", str(extracted)],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        own.seek(0)
+        whole.seek(start)
+        whole.write(own.read())
+
+
+def flip(disk: Path, part: str, offset: int) -> None:
+    """Change one bit of every 4 KiB block in a part of a partition."""
+    listed = subprocess.run(
+        ["sfdisk", "--json", str(disk)], check=True, capture_output=True, text=True
+    ).stdout
+    parts = {p["name"]: p for p in json.loads(listed)["partitiontable"]["partitions"]}
+    start = parts[part]["start"] * 512 + offset
+    with disk.open("r+b") as whole:
+        for block in range(2000):
+            whole.seek(start + 4096 * block)
+            byte = whole.read(1)
+            whole.seek(start + 4096 * block)
+            whole.write(bytes([byte[0] ^ 1]))

@@ -1,0 +1,308 @@
+"""The life of a device, in qemu: `make firmware-test`. Needs root for the time server's port.
+
+It flashes the image that `firmware/image/build.sh amd64` built, lets the device enrol with a claim,
+count a clip and publish; brings it bad updates and a good one; cuts its power; and tampers with it.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_agent import updating
+from edge_agent.io import keys
+from edge_agent.wire.manifest import Manifest
+from tests.conftest import Town
+from tests.firmware.machine import HOST, Machine, TimeServer, TlsFront, flip, put, put_data
+
+ROOT = Path(__file__).parents[2]
+IMAGE = ROOT / "out/image/amd64"
+BOOT_S = 240.0
+AGENT = """device = "bus-042"
+number = 1
+data_dir = "/var/lib/dizaine/spool"
+link = "/run/dizaine/agent.sock"
+key_file = "/run/credentials/dizaine-vision.service/signing-key"
+[camera]
+source = "/data/clip.avi"
+fps = 0.02
+[replay]
+loop = true
+pace = "fast"
+[[lines]]
+id = "door"
+start = [0.5, 0.0]
+end = [0.5, 1.0]
+[mqtt]
+host = "{host}"
+port = {port}
+ca = "/etc/dizaine/ca.pem"
+certificate = "/run/credentials/dizaine-publisher.service/certificate"
+key = "/run/credentials/dizaine-publisher.service/client-key"
+"""
+
+
+class Story:
+    """One device and its city."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.town = Town(folder)
+        self.disk = folder / "disk.img"
+        self.device = Machine(folder, self.disk)
+        self.number = 1
+        self.began_s = time.monotonic()
+
+    def say(self, text: str) -> None:
+        print(f"[{time.monotonic() - self.began_s:4.0f} s] {text}", flush=True)
+
+    def run(self, program: str, *words: str) -> str:
+        done = self.town.run(program, *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def open_city(self) -> Path:
+        """Start the city; return a claim for the device."""
+        folder, city = self.folder, str(self.town.aggregator_config)
+        self.run("dizaine-aggregator", "authority", "--out", str(folder / "authority"))
+        self.run(
+            "dizaine-aggregator", "server-certificate", HOST,
+            "--authority", str(folder / "authority"), "--out", str(folder / "server"),
+        )  # fmt: skip
+        certificate, key = (folder / "server" / f"{HOST}.{end}" for end in ("pem", "key"))
+        broker = folder / "broker.conf"
+        tls_port = self.town.broker_port + 1
+        broker.write_text(
+            f"per_listener_settings true\nlistener {self.town.broker_port} 127.0.0.1\n"
+            f"allow_anonymous true\nlistener {tls_port} 127.0.0.1\n"
+            f"cafile {folder}/authority/broker-ca.pem\ncertfile {certificate}\nkeyfile {key}\n"
+            "require_certificate true\nuse_identity_as_username true\nuser root\n"
+        )
+        self.town.broker.command = [self.town.broker.command[0], "-c", str(broker)]
+        front = TlsFront(certificate, key, self.town.web_port)
+        text = self.town.aggregator_config.read_text().replace(
+            "[web]\n", f'[web]\naddress = "https://{HOST}:{front.port}/"\n'
+        )
+        self.town.aggregator_config.write_text(f'{text}[fleet]\nfolder = "{folder}/authority"\n')
+        self.town.broker.start()
+        self.town.aggregator.start()
+        keys.make(folder / "operator.pem", "operator")
+        own = folder / "bus-042.toml"
+        own.write_text(AGENT.format(host=HOST, port=tls_port))
+        self.run(
+            "dizaine-agent", "sign", "--config", str(own), "--key", str(folder / "operator.pem")
+        )
+        public = str(folder / "operator.pub.pem")
+        declared = folder / "bus-042.json"
+        words = ("declare", "--config", str(own), "--operator-key", public)
+        declared.write_text(self.run("dizaine-agent", *words))
+        claim = folder / "bus-042.claim"
+        self.run(
+            "dizaine-aggregator", "claim", "--config", city, "--site", "Bus", "--configuration",
+            str(own), "--operator-key", public, "--declaration", str(declared),
+            "--authority", str(folder / "authority/root.pem"), "--out", str(claim),
+        )  # fmt: skip
+        return claim
+
+    def flash(self, claim: Path) -> None:
+        subprocess.run(["cp", "--sparse=always", IMAGE / "disk.img", self.disk], check=True)
+        put(self.disk, "dizaine/claim.json", claim.read_bytes(), self.folder)
+        put(self.disk, "dizaine/site.conf", f"NTP={HOST}\n".encode(), self.folder)
+        film = self.folder / "clip.avi"
+        writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 2.0, (320, 240))
+        noise = np.random.default_rng(1)
+        for _ in range(20):
+            writer.write(noise.integers(100, 140, (240, 320, 3), dtype=np.uint8))
+        writer.release()
+        put_data(self.disk, "clip.avi", film)
+
+    def stick(self, name: str, bundle: Path) -> Path:
+        """Return a stick with an offer of a system."""
+        folder = self.folder / f"{name}-stick"
+        (folder / "system").mkdir(parents=True)
+        self.number += 1
+        target = folder / "system/update.raucb"
+        os.link(bundle, target)
+        offer = Manifest.model_validate(
+            {
+                "kind": "system", "target": "fleet", "number": self.number,
+                "until": f"{time.gmtime().tm_year + 1}-01-01T00:00:00Z",
+                "files": updating.describe(folder / "system", ["update.raucb"]),
+            },
+            strict=False,
+        )  # fmt: skip
+        updating.sign(folder / "system", offer, self.folder / "operator.pem")
+        image = self.folder / f"{name}.vfat"
+        with image.open("wb") as out:
+            out.truncate(bundle.stat().st_size + 64 * 2**20)
+        subprocess.run(
+            ["mkfs.vfat", "-F", "32", "-n", "DIZ_STICK", image], check=True, capture_output=True
+        )
+        subprocess.run(["mcopy", "-s", "-i", image, folder / "system", "::"], check=True)
+        shutil.rmtree(folder)
+        return image
+
+    def bundle(self, name: str, signer: Path, root: Path, boot: Path) -> Path:
+        made = self.folder / f"{name}.raucb"
+        script = ROOT / "firmware/image/bundle.sh"
+        subprocess.run([script, signer, "amd64", name, root, boot, made], check=True)
+        return made
+
+    def count_one_more(self, within_s: float = 300) -> None:
+        before = len(self.town.stored())
+        deadline = time.monotonic() + within_s
+        while len(self.town.stored()) <= before:
+            assert time.monotonic() < deadline, "no record came"
+            time.sleep(0.5)
+
+
+def tell(story: Story) -> None:
+    """Tell it."""
+    device = story.device
+    story.flash(story.open_city())
+    story.say("first boot: enrols, counts, publishes")
+    device.power_on()
+    device.wait_for("event=health slot=A state=committed", BOOT_S)
+    story.count_one_more()
+    assert b"secret" not in boot_file(story, "dizaine/claim.json"), "the used claim is on the card"
+    device.power_off()
+
+    story.say("preparing updates: by a stranger, with a flipped bit, good, and broken")
+    root, boot = story.folder / "root.img", story.folder / "boot.vfat"
+    unpack(IMAGE / "update.raucb", story.folder)
+    pki = ROOT / "out/image/pki"
+    stranger = story.folder / "stranger"
+    subprocess.run([ROOT / "firmware/image/keys.sh", stranger], check=True)
+    evil = story.bundle("evil", stranger, root, boot)
+    good = story.bundle("v2", pki, root, boot)
+    flipped = story.folder / "flipped.raucb"
+    shutil.copy(good, flipped)
+    with flipped.open("r+b") as file:
+        file.seek(50_000_000)
+        byte = file.read(1)
+        file.seek(50_000_000)
+        file.write(bytes([byte[0] ^ 1]))
+    for name, bundle in (("evil", evil), ("flipped", flipped)):
+        story.say(f"an update that must be refused: {name}")
+        device.power_on(story.stick(name, bundle))
+        told = device.wait_for("event=stick system refused", BOOT_S)
+        story.say(told)
+        device.power_off()
+
+    stick = story.stick("good", good)
+    for cut_s in (2.0, 6.0):
+        story.say(f"power cut {cut_s:g} s into a good update")
+        device.power_on(stick)
+        device.wait_for("event=health slot=A state=committed", BOOT_S)
+        time.sleep(cut_s)
+        device.power_off()
+    story.say("the good update, undisturbed")
+    device.power_on(stick)
+    device.wait_for("event=stick system: took", BOOT_S)
+    device.wait_for("event=health slot=B state=committed", BOOT_S)
+    story.count_one_more()
+    device.power_off()
+
+    story.say("power cuts at ten starts in a row: it does not fall back by itself")
+    for index in range(10):
+        device.power_on()
+        time.sleep(6 + 1.7 * index)
+        device.power_off()
+    device.power_on()
+    device.wait_for("event=health slot=B state=committed", BOOT_S)
+    device.power_off()
+
+    story.say("an update that is signed and broken: given up by the health check")
+    broken_root, broken_boot = breaking(story, root, boot)
+    broken = story.bundle("v3", pki, broken_root, broken_boot)
+    device.power_on(story.stick("broken", broken))
+    device.wait_for("event=stick system: took", BOOT_S)
+    device.wait_for("event=health slot=A state=given_up", BOOT_S)
+    device.wait_for("event=health slot=B state=committed", BOOT_S)
+    story.count_one_more()
+    device.power_off()
+
+    story.say("a root file system that was tampered with does not run")
+    flip(story.disk, "root-b", 40 * 2**20)
+    device.power_on()
+    device.wait_for("corrupted", BOOT_S)
+    device.power_off()
+    story.say("done")
+
+
+def boot_file(story: Story, name: str) -> bytes:
+    done = subprocess.run(
+        ["mtype", "-i", f"{story.disk}@@1M", f"::{name}"], capture_output=True, check=False
+    )
+    return done.stdout
+
+
+def unpack(bundle: Path, folder: Path) -> None:
+    """Take the two images out of a bundle (a squashfs with a signature behind it)."""
+    out = folder / "unpacked"
+    subprocess.run(["unsquashfs", "-q", "-n", "-d", out, bundle], check=True, capture_output=True)
+    for name in ("root.img", "boot.vfat"):
+        (out / name).rename(folder / name)
+
+
+def breaking(story: Story, root: Path, boot: Path) -> tuple[Path, Path]:
+    """Return a slot whose agent cannot start."""
+    tree, made, parts = (story.folder / n for n in ("tree", "broken.img", "broken-boot"))
+    subprocess.run(["unsquashfs", "-q", "-n", "-d", tree, root], check=True, capture_output=True)
+    next(tree.glob("opt/dizaine/lib/python3*/site-packages/edge_agent/vision.py")).write_text(
+        "broken("
+    )
+    command = ["mksquashfs", tree, made, "-comp", "zstd", "-Xcompression-level", "3", "-quiet"]
+    subprocess.run([*command, "-no-progress"], check=True, capture_output=True)
+    shutil.rmtree(tree)
+    parts.mkdir()
+    for name in ("vmlinuz", "initrd.img"):
+        subprocess.run(["mcopy", "-i", boot, f"::{name}", parts / name], check=True)
+    image = story.folder / "broken.vfat"
+    subprocess.run(
+        [ROOT / "firmware/image/slot.sh", made, parts, image, "broken"], check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return made, image
+
+
+@contextmanager
+def staged(keep: bool) -> Iterator[Story]:
+    folder = Path(tempfile.mkdtemp(prefix="dizaine-firmware-"))
+    story = Story(folder)
+    try:
+        yield story
+    finally:
+        story.device.power_off()
+        story.town.close()
+        if keep:
+            print(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder)
+
+
+def main() -> int:
+    """Tell the story; 0 where all of it came true."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="keep disk and console")
+    given = parser.parse_args()
+    if not (IMAGE / "disk.img").exists():
+        print("no image: build it with firmware/image/build.sh amd64", file=sys.stderr)
+        return 2
+    TimeServer()
+    with staged(given.keep) as story:
+        tell(story)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
