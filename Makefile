@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: help setup demo test check forensics attacks bench bench-city build models lock clean
+.PHONY: help setup demo test check forensics attacks bench bench-city build firmware firmware-test models lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -34,6 +34,12 @@ bench-city: setup ## Signed records stored a second, and pages over a year of 20
 
 build: ## What a device installs, with its bill of materials and measurement, in out/build
 	@deploy/build/build.sh $(ARGS)
+
+firmware: ## The device's image and update for ARCH=amd64|arm64, in out/image
+	@firmware/image/build.sh $(or $(ARCH),amd64)
+
+firmware-test: setup ## The life of a device in qemu: enrol, count, update, power cuts, tampering (root)
+	@deploy/local/firmware_test.sh $(ARGS)
 
 models: setup ## Convert and train the models again from their sources (2 GB, 20 minutes)
 	@models/convert/run.sh $(ARGS)

@@ -256,7 +256,7 @@ class Issuer:
         until = now + timedelta(days=self._settings.certificate_days)
         until = min(until, self._certificate.not_valid_after_utc)
         period = (now - certificates.CLOCK_SKEW, until)
-        issuer = self._certificate.subject
+        issuer = self._certificate
         made = certificates.certificate(device, key, serial, period, issuer)
         made = made.add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=True

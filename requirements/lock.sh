@@ -8,7 +8,7 @@ lock() {
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
     --constraint constraints.txt "$@" --output-file "$out"
 }
-lock main.lock ../pyproject.toml build.in --extra edge --extra edge-onnx --extra aggregator --extra demo --extra test "$@"
+lock main.lock ../pyproject.toml build.in --extra edge --extra edge-onnx --extra aggregator --extra technician --extra demo --extra test "$@"
 lock edge.lock ../pyproject.toml --extra edge "$@"
 lock build.lock build.in "$@"
 lock sbom.lock sbom.in "$@"

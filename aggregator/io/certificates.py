@@ -50,7 +50,7 @@ def make_server(folder: Path, host: str, out: Path, now: datetime) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     period = (now - CLOCK_SKEW, now + timedelta(days=SERVER_DAYS))
     made = (
-        certificate(host, key.public_key(), x509.random_serial_number(), period, root.subject)
+        certificate(host, key.public_key(), x509.random_serial_number(), period, root)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=True)
         .add_extension(x509.SubjectAlternativeName([_alternative(host)]), critical=False)
         .sign(root_key, hashes.SHA256())
@@ -70,7 +70,7 @@ def certificate(
     key: ec.EllipticCurvePublicKey,
     serial: int,
     period: tuple[datetime, datetime],
-    issuer: x509.Name,
+    issuer: x509.Certificate,
 ) -> x509.CertificateBuilder:
     """Return what every certificate of ours that is no authority's begins with."""
     usage = x509.KeyUsage(
@@ -81,14 +81,22 @@ def certificate(
     return (
         x509.CertificateBuilder()
         .subject_name(_name(name))
-        .issuer_name(issuer)
+        .issuer_name(issuer.subject)
         .public_key(key)
         .serial_number(serial)
         .not_valid_before(period[0])
         .not_valid_after(period[1])
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(_identifier(issuer), critical=False)
     )
+
+
+def _identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Name the issuer's key: strict verifiers (RFC 5280) refuse a certificate without it."""
+    extension = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(extension.value)
 
 
 def _authority_certificate(  # noqa: PLR0917 - each is needed once

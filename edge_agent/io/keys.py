@@ -180,11 +180,14 @@ def certificate_end(path: Path) -> date:
 
 def _private(path: Path, hint: str) -> object:
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
         content = path.read_bytes()
     except OSError as error:
         raise KeyFileError(f"{path}: no key ({error.strerror}); {hint}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    # A service manager's credential is root's, with an entry for its unit alone (acl(5)), which
+    # shows as the group's.
+    is_credential = (found.st_uid, found.st_gid) == (0, 0) and not found.st_mode & stat.S_IWGRP
+    if found.st_mode & (stat.S_IRWXO | (0 if is_credential else stat.S_IRWXG)):
         raise KeyFileError(f"{path}: others may read this key; run: chmod 600 {path}")
     try:
         return serialization.load_pem_private_key(content, password=None)

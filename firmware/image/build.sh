@@ -59,7 +59,7 @@ pip install -qq --target "$lib" --no-compile --only-binary=:all: --python-versio
   --require-hashes -r requirements/edge.lock
 pip install -qq --target "$lib" --no-compile --no-deps --upgrade "$work"/dizaine-*.whl
 mv "$lib/share" "$work/opt/share"
-rm -rf "$lib/bin" "$lib/aggregator"
+rm -rf "$lib/bin" "$lib/aggregator" "$lib/firmware" "$lib/audit"
 ln -s /usr/bin/python3.13 "$work/opt/bin/python3"
 ln -s python3 "$work/opt/bin/python"
 printf 'home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.13\n' >"$work/opt/pyvenv.cfg"

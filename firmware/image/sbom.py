@@ -8,19 +8,25 @@ import sys
 import uuid
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 
 def main(arch: str, version: str, packages: str, site: str) -> None:
     """Print it."""
-    parts = []
+    parts: list[dict[str, Any]] = []
     for line in Path(packages).read_text().splitlines():
         name, number = line.split("=", 1)
         purl = f"pkg:deb/debian/{name}@{number}?arch={arch}&distro=debian-13"
         parts.append({"type": "library", "name": name, "version": number, "purl": purl})
     for found in sorted(metadata.distributions(path=[site]), key=lambda d: d.name.lower()):
         purl = f"pkg:pypi/{found.name.lower()}@{found.version}"
-        part = {"type": "library", "name": found.name, "version": found.version, "purl": purl}
-        licence = found.metadata.get("License-Expression") or found.metadata.get("License")
+        part: dict[str, Any] = {
+            "type": "library",
+            "name": found.name,
+            "version": found.version,
+            "purl": purl,
+        }
+        licence = found.metadata["License-Expression"] or found.metadata["License"]
         if licence and len(licence) < 100:
             part["licenses"] = [{"license": {"name": licence}}]
         parts.append(part)

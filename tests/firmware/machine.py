@@ -33,7 +33,7 @@ class Machine:
             self._vars.write_bytes(Path("/usr/share/OVMF", FIRMWARE["vars"]).read_bytes())
         code = f"/usr/share/OVMF/{FIRMWARE['code']}"
         command = [
-            "qemu-system-x86_64", "-machine", "q35,accel=tcg,thread=multi", "-cpu", "max",
+            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
             "-smp", "2", "-m", "1024", "-nographic", "-no-user-config", "-nodefaults",
             "-serial", f"file:{self.console}.now",
             "-drive", f"if=pflash,format=raw,readonly=on,file={code}",

@@ -301,7 +301,13 @@ def test_certificates_say_the_device_and_nothing_else(hall: Hall) -> None:
     certificate = identity.certificate()
     assert certificate.subject.rfc4514_string() == "CN=bus-10"
     names = [extension.oid._name for extension in certificate.extensions]
-    assert names == ["basicConstraints", "keyUsage", "extendedKeyUsage"]
+    assert names == [
+        "basicConstraints",
+        "keyUsage",
+        "subjectKeyIdentifier",
+        "authorityKeyIdentifier",
+        "extendedKeyUsage",
+    ]
     life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     assert timedelta(days=89) < life < timedelta(days=91)
     root = x509.load_pem_x509_certificate((hall.folder / "authority/root.pem").read_bytes())

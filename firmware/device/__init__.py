@@ -1,0 +1,1 @@
+"""`dizaine-device`: what a technician has on the desk. Works without a network."""
