@@ -320,6 +320,7 @@ class Alerting:
         self._forgot_s = now_s
         alerts_s, trail_s = (now_s - 86_400 * days for days in self._kept_days)
         with self._database.engine.begin() as connection:
+            self._database.fleet.forget_proposals(connection, now_s)
             gone = self._database.alerts.forget(connection, alerts_s)
             entries = self._database.trail.forget(connection, trail_s)
             if gone or entries:

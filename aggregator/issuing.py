@@ -42,6 +42,8 @@ from edge_agent.wire.enrolment import (
     claim_key,
     is_proven,
 )
+from edge_agent.wire.installation import CONTEXT as INSTALLATION_CONTEXT
+from edge_agent.wire.installation import Signed as SignedProposal
 from edge_agent.wire.signature import (
     CONFIGURATION_CONTEXT,
     EXPONENT,
@@ -177,35 +179,52 @@ class Issuer:
             IssuingError: its certificate is not ours, is revoked or has ended; or the request is
                 not signed with it.
         """
-        current, request = self._vouching(asked), _request(asked.device, asked.request)
-        known = self._database.registry.device(asked.device)
+        said = RENEWAL_CONTEXT + asked.request.encode()
+        current = self._vouching(asked.certificate, asked.signature, said)
+        request = _request(asked.device, asked.request)
         with self._database.engine.begin() as connection:
-            serial = format(current.serial_number, "x")
-            ours = self._database.fleet.knows(connection, serial, asked.device)
-            if not ours or known is None or known.revoked:
-                raise IssuingError(
-                    f"{asked.device}: this certificate is revoked, or not of this fleet"
-                )
-            if current.not_valid_after_utc < now:
-                raise IssuingError(f"{asked.device}: its certificate has ended; enrol it again")
+            self._demand_ours(connection, current, asked.device, now)
             certificate = self._certify(connection, asked.device, request, now)
             self._database.trail.note(
                 connection, int(now.timestamp()), SERVER, "certificate-renewed", device=asked.device
             )
         return Welcome(device=asked.device, certificate=certificate, authority=self._authority())
 
-    def _vouching(self, asked: Renewal) -> x509.Certificate:
-        """Return the certificate that a request is signed with; it is of our own making."""
+    def believed(self, said: SignedProposal, now: datetime) -> bytes:
+        """Return what a device of this fleet says on the word of its certificate.
+
+        Raises:
+            IssuingError: it is not of this fleet, revoked, or not signed with it.
+        """
+        body = base64.b64decode(said.body)
+        current = self._vouching(said.certificate, said.signature, INSTALLATION_CONTEXT + body)
+        device = current.subject.rfc4514_string().removeprefix("CN=")
+        with self._database.engine.connect() as connection:
+            self._demand_ours(connection, current, device, now)
+        if json.loads(body).get("device") != device:
+            raise IssuingError(f"{device}: expected a message of its own, got another's")
+        return body
+
+    def _demand_ours(
+        self, connection: sa.Connection, current: x509.Certificate, device: str, now: datetime
+    ) -> None:
+        serial = format(current.serial_number, "x")
+        known = self._database.registry.device(device)
+        ours = self._database.fleet.knows(connection, serial, device)
+        if not ours or known is None or known.revoked:
+            raise IssuingError(f"{device}: this certificate is revoked, or not of this fleet")
+        if current.not_valid_after_utc < now:
+            raise IssuingError(f"{device}: its certificate has ended; enrol it again")
+
+    def _vouching(self, chain: str, signature: str, said: bytes) -> x509.Certificate:
+        """Return the certificate that bytes are signed with; it is of our own making."""
         try:
-            current = x509.load_pem_x509_certificates(asked.certificate.encode())[0]
+            current = x509.load_pem_x509_certificates(chain.encode())[0]
             current.verify_directly_issued_by(self._certificate)
             key: Any = current.public_key()  # of ours, all are on P-256
-            said = RENEWAL_CONTEXT + asked.request.encode()
-            key.verify(bytes.fromhex(asked.signature), said, ec.ECDSA(hashes.SHA256()))
+            key.verify(bytes.fromhex(signature), said, ec.ECDSA(hashes.SHA256()))
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-            raise IssuingError(
-                f"{asked.device}: expected a request signed with its certificate"
-            ) from None
+            raise IssuingError("expected a message signed with this fleet's certificate") from None
         return current
 
     def revoked_list(self, now: datetime) -> bytes:

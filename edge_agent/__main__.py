@@ -346,7 +346,7 @@ _COMMANDS = {
     "run": _run, "check": _check, "declare": _declare, "vision": _vision,
     "publisher": _publisher, "doctor": _doctor, "measure": _measure, "keygen": _keygen,
     "sign": _sign, "enrol": joining.enrol, "renew": joining.renew,
-    "update": joining.update, "offer": joining.offer,
+    "update": joining.update, "assistant": joining.assistant, "offer": joining.offer,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from edge_agent.wire.declaration import (
 )
 from edge_agent.wire.messages import K_FLOOR, DeviceId, Profile, WindowMinutes
 
-NOT_IN_THIS_BUILD = frozenset({"scene-events", "installation-picture"})
+NOT_IN_THIS_BUILD = frozenset({"scene-events"})
 """Modules that a configuration may name and that nothing measures yet."""
 
 

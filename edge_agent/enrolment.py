@@ -18,14 +18,24 @@ from pydantic import ValidationError
 from edge_agent import config
 from edge_agent.io import keys
 from edge_agent.io.identity import (
+    CERTIFICATE,
     Identity,
     IdentityError,
     public_pem,
     request_of,
-    sign_renewal,
+    sign_with,
     write_whole,
 )
-from edge_agent.wire.enrolment import Claim, Enrolment, Renewal, Welcome, claim_key, proof
+from edge_agent.wire.enrolment import (
+    RENEWAL_CONTEXT,
+    Claim,
+    Enrolment,
+    Renewal,
+    Welcome,
+    claim_key,
+    proof,
+)
+from edge_agent.wire.installation import CONTEXT, Outcome, Proposal, Signed
 from edge_agent.wire.messages import Message
 
 ANSWER_WITHIN_S = 30.0
@@ -140,7 +150,7 @@ def enrol(claim: Claim, identity: Identity, folder: Path) -> None:
     """
     if is_enrolled(identity, claim.device):
         return
-    answer = _ask(claim.url + "enrol", request(claim, identity), claim.authority)
+    answer = _ask(claim.url + "enrol", request(claim, identity), claim.authority, Welcome)
     settle(claim, answer, identity, folder)
 
 
@@ -162,20 +172,42 @@ def renew(identity: Identity) -> None:
         EnrolmentError: the city does not answer, or says no.
         IdentityError: this device is not enrolled.
     """
-    try:
-        kept = json.loads((identity.folder / _ENROLLED).read_bytes())
-    except (OSError, ValueError) as error:
-        raise IdentityError(f"{identity.folder}: not enrolled yet ({error})") from None
+    kept = _enrolled(identity)
     asked = request_of(kept["device"], identity.next_key())
-    current = (identity.folder / "tls" / "certificate.pem").read_text()
+    current = (identity.folder / "tls" / CERTIFICATE).read_text()
     renewal = Renewal(
         device=kept["device"], request=asked, certificate=current,
-        signature=sign_renewal(identity.current_key(), asked),
+        signature=sign_with(identity.current_key(), RENEWAL_CONTEXT + asked.encode()),
     )  # fmt: skip
-    identity.take(_ask(kept["url"] + "renew", renewal, kept["authority"]).certificate)
+    identity.take(_ask(kept["url"] + "renew", renewal, kept["authority"], Welcome).certificate)
 
 
-def _ask(url: str, message: Message, authority: str | None) -> Welcome:
+def propose(identity: Identity, proposal: Proposal) -> None:
+    """Send a proposal of an installation to the city, on the word of this device's certificate.
+
+    Raises:
+        EnrolmentError: the city does not answer, or says no.
+        IdentityError: this device is not enrolled.
+    """
+    kept = _enrolled(identity)
+    body = proposal.model_dump_json().encode()
+    signed = Signed(
+        body=base64.b64encode(body).decode(),
+        certificate=(identity.folder / "tls" / CERTIFICATE).read_text(),
+        signature=sign_with(identity.current_key(), CONTEXT + body),
+    )
+    _ask(kept["url"] + "installation", signed, kept["authority"], Outcome)
+
+
+def _enrolled(identity: Identity) -> dict[str, str]:
+    try:
+        kept: dict[str, str] = json.loads((identity.folder / _ENROLLED).read_bytes())
+    except (OSError, ValueError) as error:
+        raise IdentityError(f"{identity.folder}: not enrolled yet ({error})") from None
+    return kept
+
+
+def _ask(url: str, message: Message, authority: str | None, kind: type[M]) -> M:
     """Send a message and return the answer.
 
     Raises:
@@ -187,7 +219,7 @@ def _ask(url: str, message: Message, authority: str | None) -> Welcome:
     trust = ssl.create_default_context(cadata=authority)
     try:
         with urllib.request.urlopen(asked, timeout=ANSWER_WITHIN_S, context=trust) as answer:  # noqa: S310
-            return Welcome.model_validate_json(answer.read(LARGEST_ANSWER))
+            return kind.model_validate_json(answer.read(LARGEST_ANSWER))
     except urllib.error.HTTPError as error:
         try:
             said = json.loads(error.read(LARGEST_ANSWER))["problem"]

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
@@ -9,8 +10,9 @@ from typing import get_args
 from pydantic import ValidationError
 
 from edge_agent import config
-from edge_agent.io.identity import Identity, PlainSeal, SystemdSeal, write_whole
+from edge_agent.io.identity import Identity, IdentityError, PlainSeal, SystemdSeal, write_whole
 from edge_agent.supervisor import WRONG_INPUT
+from edge_agent.wire.installation import Proposal
 from edge_agent.wire.manifest import Kind, Manifest
 from edge_agent.wire.messages import FLEET
 
@@ -46,6 +48,15 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     update.add_argument(
         "--only-heal", action="store_true", help="finish what a power cut interrupted, and no more"
     )
+    text = "serve the installation page on this device's own link, for a limited time"
+    assist = commands.add_parser("assistant", help=text, description=text)
+    assist.add_argument("--config", type=Path, required=True, help="agent.toml")
+    assist.add_argument("--listen", default="0.0.0.0", metavar="ADDRESS")  # noqa: S104 - near alone
+    assist.add_argument("--port", type=int, default=8081)
+    assist.add_argument("--minutes", type=int, default=30, choices=range(1, 121), metavar="1..120")
+    assist.add_argument("--identity", type=Path, help="folder of keys and certificate")
+    assist.add_argument("--sealed", action="store_true", help="as for enrol")
+    assist.add_argument("--unsafe-development", action="store_true", help="as for run")
     text = "sign the files of a folder as an offer to devices"
     offer = commands.add_parser("offer", help=text, description=text)
     offer.add_argument("folder", type=Path, metavar="FOLDER")
@@ -137,6 +148,45 @@ def update(given: argparse.Namespace) -> int:
             continue
         print(f"{kind}: " + ("nothing new" if number is None else f"took {number}"))  # noqa: T201
     return status
+
+
+def assistant(given: argparse.Namespace) -> int:
+    """Serve the installation page."""
+    from edge_agent import enrolment  # noqa: PLC0415
+    from edge_agent.installation import server  # noqa: PLC0415
+    from edge_agent.io.mqtt import MqttError, probe  # noqa: PLC0415
+
+    loaded = config.parse(config.read(given.config), str(given.config), signed=True)
+    now = _now()
+
+    def surroundings() -> dict[str, bool | None]:
+        try:
+            probe(loaded.agent.mqtt, loaded.agent.device, within_s=2.0)
+            reached = True
+        except MqttError:
+            reached = False
+        clock = Path("/run/systemd/timesync/synchronized")
+        known = clock.parent.exists()
+        return {
+            "temperature": server.temperature(),
+            "clock": clock.exists() if known else None,
+            "broker": reached,
+        }
+
+    def send(proposal: Proposal) -> str:
+        try:
+            enrolment.propose(_identity(given), proposal)
+        except (enrolment.EnrolmentError, IdentityError) as error:
+            return str(error)
+        return ""
+
+    may_send = given.identity and loaded.declared.allows("installation-picture", now, now)
+    site = server.Site(
+        loaded.agent.device, loaded.agent.camera.view,
+        time.monotonic() + 60 * given.minutes, surroundings, send if may_send else None,
+    )  # fmt: skip
+    server.serve((given.listen, given.port), site, given.config, unsafe=given.unsafe_development)
+    return 0
 
 
 def offer(given: argparse.Namespace) -> int:

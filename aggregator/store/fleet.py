@@ -1,4 +1,4 @@
-"""Who may join, and which certificates were given out: the tables `claim` and `certificate`."""
+"""Who may join, who has: the tables `claim`, `certificate` and `installation`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from aggregator.store import schema
 from aggregator.store.engine import Engine
+from edge_agent.wire.installation import KEPT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,24 @@ class FleetStore:
             .values(revoked_s=now_s)
         )
         return done.rowcount
+
+    def propose(self, connection: sa.Connection, device: str, body: str, now_s: int) -> None:
+        """Keep a device's proposal of its installation; the one before is gone with it."""
+        self._engine.put(
+            connection, schema.installation, [{"device": device, "at_s": now_s, "body": body}]
+        )
+
+    def proposals(self, now_s: int) -> list[sa.Row[Any]]:
+        """Return the proposals of the last day, the newest first."""
+        table = schema.installation
+        query = sa.select(table).where(table.c.at_s > now_s - KEPT_S).order_by(table.c.at_s.desc())
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).fetchall())
+
+    def forget_proposals(self, connection: sa.Connection, now_s: int) -> int:
+        """Delete proposals, with their pictures, that are a day old."""
+        table = schema.installation
+        return connection.execute(sa.delete(table).where(table.c.at_s <= now_s - KEPT_S)).rowcount
 
     def revoked(self, now_s: int) -> list[tuple[str, int]]:
         """Return serial and instant of what was revoked and has not ended by itself."""

@@ -313,6 +313,14 @@ certificate = Table(
     Column("revoked_s", BigInteger),
 )
 
+installation = Table(
+    "installation",
+    metadata,
+    Column("device", String(32), primary_key=True),
+    Column("at_s", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
 session = Table(
     "session",
     metadata,

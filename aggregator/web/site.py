@@ -18,7 +18,7 @@ from aggregator.config import AggregatorConfig
 from aggregator.issuing import Issuer
 from aggregator.store.database import Database
 from aggregator.store.engine import reason_of
-from aggregator.web import admin, days, enrol, exports, rules, signing, staff, trends
+from aggregator.web import admin, days, enrol, exports, installations, rules, signing, staff, trends
 from aggregator.web.visit import HERE, Refusal, Site
 
 log = logging.getLogger(__name__)
@@ -58,11 +58,13 @@ def build(
         for routes in (
             days.router(site), trends.router(site), signing.router(site), staff.alerts(site),
             staff.register(site), staff.fleet(site), rules.router(site), admin.router(site),
-            exports.router(site),
+            exports.router(site), installations.router(site),
         ):  # fmt: skip
             app.include_router(routes)
     if config.fleet:
-        app.include_router(enrol.router(Issuer(config, database), now))
+        issuer = Issuer(config, database)
+        app.include_router(enrol.router(issuer, now))
+        app.include_router(installations.taken(issuer, database, now))
     _harden(app, site)
     _answer_problems(app, site)
 

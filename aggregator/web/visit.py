@@ -32,6 +32,7 @@ _SECTIONS: tuple[tuple[str, str, Role], ...] = (
     ("/register", "nav_register", Role.OPERATOR),
     ("/rules", "nav_rules", Role.OPERATOR),
     ("/fleet", "nav_fleet", Role.ANALYST),
+    ("/installations", "nav_installations", Role.OPERATOR),
     ("/stop", "nav_stop", Role.OPERATOR),
     ("/exports", "nav_exports", Role.ANALYST),
     ("/trail", "nav_trail", Role.OPERATOR),

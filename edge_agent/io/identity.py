@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.x509.oid import NameOID
 
-from edge_agent.wire.enrolment import RENEWAL_CONTEXT
 from edge_agent.wire.signature import EXPONENT, MODULUS_BITS
 
 SIGNING_KEY, CLIENT_KEY = "signing-key", "client-key"
@@ -197,9 +196,9 @@ def request_of(device: str, key: ec.EllipticCurvePrivateKey) -> str:
     return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def sign_renewal(key: ec.EllipticCurvePrivateKey, request: str) -> str:
-    """Return the old key's word for a request of the new one."""
-    return key.sign(RENEWAL_CONTEXT + request.encode(), ec.ECDSA(hashes.SHA256())).hex()
+def sign_with(key: ec.EllipticCurvePrivateKey, said: bytes) -> str:
+    """Return a key's word for some bytes, in hexadecimal."""
+    return key.sign(said, ec.ECDSA(hashes.SHA256())).hex()
 
 
 def public_pem(key: RSAPrivateKey) -> str:

@@ -34,8 +34,9 @@ link = "/run/dizaine/agent.sock"
 key_file = "/run/credentials/dizaine-vision.service/signing-key"
 [camera]
 source = "/data/clip.avi"
-fps = 0.02
+fps = 0.1
 [replay]
+start = 2026-01-05T08:00:00Z
 loop = true
 pace = "fast"
 [[lines]]

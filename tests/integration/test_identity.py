@@ -18,6 +18,7 @@ from edge_agent.enrolment import EnrolmentError
 from edge_agent.io import keys
 from edge_agent.io.identity import Identity, IdentityError, PlainSeal
 from edge_agent.io.mqtt import MqttError, probe
+from edge_agent.wire.enrolment import Welcome
 
 AGENT = """device = "{name}"
 number = 1
@@ -60,9 +61,9 @@ class Hall:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def claim(self, name: str, *more: str) -> Path:
+    def claim(self, name: str, *more: str, settings: str = "") -> Path:
         configuration = self.folder / f"{name}.toml"
-        configuration.write_text(AGENT.format(name=name))
+        configuration.write_text(AGENT.format(name=name) + settings)
         self.say(
             "dizaine-agent", "sign", "--config", str(configuration),
             "--key", str(self.folder / "operator.pem"),
@@ -173,7 +174,7 @@ def test_a_claim_is_good_once_and_its_lost_answer_comes_again(hall: Hall) -> Non
     claim = enrolment.read_claim(hall.claim("bus-3"), datetime.now(UTC))
     identity = Identity(hall.folder / "bus-3/identity", PlainSeal())
     asked = enrolment.request(claim, identity)
-    answers = [enrolment._ask(claim.url + "enrol", asked, None) for _ in range(2)]
+    answers = [enrolment._ask(claim.url + "enrol", asked, None, Welcome) for _ in range(2)]
     assert answers[0] == answers[1]
     thief = Identity(hall.folder / "thief", PlainSeal())
     with pytest.raises(EnrolmentError, match="used before"):
@@ -244,7 +245,7 @@ def test_who_guesses_is_slowed(hall: Hall) -> None:
 def test_a_server_cannot_slip_in_a_configuration_of_another_operator(hall: Hall) -> None:
     claim = enrolment.read_claim(hall.claim("bus-7"), datetime.now(UTC))
     identity = Identity(hall.folder / "bus-7/identity", PlainSeal())
-    answer = enrolment._ask(claim.url + "enrol", enrolment.request(claim, identity), None)
+    answer = enrolment._ask(claim.url + "enrol", enrolment.request(claim, identity), None, Welcome)
     forged = answer.model_copy(update={"signature": "00" * 64})
     etc = hall.folder / "bus-7/etc"
     with pytest.raises(EnrolmentError, match="not signed by the operator"):

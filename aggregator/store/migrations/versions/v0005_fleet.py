@@ -1,4 +1,4 @@
-"""Claims of devices that join, and the certificates that were given out."""
+"""Claims of devices that join, certificates given out, installations proposed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Create both."""
+    """Create them."""
     op.create_table(
         "claim",
         sa.Column("id", _ID, primary_key=True, autoincrement=True),
@@ -30,4 +30,10 @@ def upgrade() -> None:
         sa.Column("device", sa.String(32), nullable=False, index=True),
         sa.Column("ends_s", sa.BigInteger, nullable=False),
         sa.Column("revoked_s", sa.BigInteger),
+    )
+    op.create_table(
+        "installation",
+        sa.Column("device", sa.String(32), primary_key=True),
+        sa.Column("at_s", sa.BigInteger, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
     )

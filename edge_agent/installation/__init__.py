@@ -1,0 +1,1 @@
+"""The installation assistant: a page for a phone beside the device, for half an hour."""

@@ -1,0 +1,367 @@
+"""Serves the assistant's page, to whoever stands beside the device, for a limited time.
+
+It holds no camera: the eye (`edge_agent.eye`) does, without a network, and shares one coarse
+picture with it in memory. Only addresses of the device's own link are answered; every visitor's
+first request is in the journal. Nothing is written anywhere.
+"""
+
+import base64
+import ipaddress
+import json
+import logging
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from edge_agent.installation.drawing import read, warnings
+from edge_agent.io.glass import SHARED, newest
+from edge_agent.io.process import log_to_stderr
+from edge_agent.wire.installation import Check, Proposal
+
+log = logging.getLogger(__name__)
+
+HERE = Path(__file__).parent
+LARGEST_BODY = 20_000
+STALE_S = 5.0
+HOTTEST_C = 80
+_SCENE = ("focus", "light", "covered", "tilt", "in_time")
+_LANGUAGES = {"fr": "Français", "en": "English"}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+Send = Callable[[Proposal], str]
+"""Sends a proposal to the city; returns why it could not, or nothing."""
+
+
+@dataclass(slots=True)
+class Site:
+    """What the assistant knows of its device.
+
+    Attributes:
+        surroundings: further checks, each by its name; None where nothing tells.
+        send: None where the signed configuration declares no installation picture.
+    """
+
+    device: str
+    view: str
+    until_s: float
+    surroundings: Callable[[], dict[str, bool | None]]
+    send: Send | None
+
+
+@dataclass(slots=True)
+class _Session:
+    drawn: dict[str, Any] = field(default_factory=lambda: {"lines": [], "zones": [], "floor": []})
+    visitors: set[str] = field(default_factory=set)
+    checked_s: float = -1e9
+    checks: dict[str, bool | None] = field(default_factory=dict)
+
+
+class Eye:
+    """The process that looks, and the memory that it shares."""
+
+    def __init__(self, config: Path, *, unsafe: bool) -> None:
+        descriptor = os.memfd_create("glass", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, SHARED)
+        self._memory = mmap.mmap(descriptor, SHARED)
+        mode = "unsafe" if unsafe else "safe"
+        self._process = subprocess.Popen(  # noqa: S603 - our own program, no shell
+            [sys.executable, "-m", "edge_agent.eye", str(descriptor), str(config), mode],
+            stdin=subprocess.PIPE,
+            pass_fds=[descriptor],
+        )
+        os.close(descriptor)
+        self._number, self._seen_s = 0, 0.0
+
+    def look(self) -> tuple[dict[str, Any], bytes] | None:
+        """Return the newest view, or None where there is none, or it is too old."""
+        found = newest(self._memory)
+        now_s = time.monotonic()
+        if found is not None and found[0] != self._number:
+            self._number, self._seen_s = found[0], now_s
+        if found is None or now_s - self._seen_s > STALE_S:
+            return None
+        return found[1], found[2]
+
+    def ask(self, **order: Any) -> None:
+        """Give an order."""
+        assert self._process.stdin is not None  # noqa: S101 - for the type checker
+        try:
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            log.warning("event=eye_gone")
+
+    def close(self) -> None:
+        """End the process, and leave nothing in memory."""
+        self._process.kill()
+        self._process.wait()
+        self._memory[:] = bytes(SHARED)
+        self._memory.close()
+
+
+def is_near(peer: str, own: str) -> bool:
+    """Return whether an address is on the device's own link.
+
+    Args:
+        peer: who asks.
+        own: the address that was asked.
+    """
+    one, other = (ipaddress.ip_address(text.partition("%")[0]) for text in (peer, own))
+    if one.is_loopback or one.is_link_local:
+        return True
+    if one.version != other.version or not one.is_private:
+        return False
+    return one in ipaddress.ip_network((other, 24 if one.version == 4 else 64), strict=False)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], site: Site, eye: Eye) -> None:
+        super().__init__(address, _Handler)
+        self.site, self.eye, self.session = site, eye, _Session()
+        self.lock = threading.Lock()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    timeout = 10
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing of a single request."""
+
+    def do_GET(self) -> None:
+        """Answer what is read."""
+        path, _, query = self.path.partition("?")
+        match path if self._may_enter() else None:
+            case None:
+                return
+            case "/":
+                self._page(query)
+            case "/page.css" | "/page.js":
+                kind = "text/css" if path.endswith("css") else "text/javascript"
+                self._answer((HERE / path[1:]).read_bytes(), f"{kind}; charset=utf-8")
+            case "/picture.jpg":
+                found = self.server.eye.look()
+                if found is None:
+                    self._answer(b"", "text/plain", HTTPStatus.NOT_FOUND)
+                else:
+                    self._answer(found[1], "image/jpeg")
+            case "/api/state":
+                self._json(self._state())
+            case "/api/selftest":
+                self._json({"checks": self._selftest()})
+            case _:
+                self._answer(b"", "text/plain", HTTPStatus.NOT_FOUND)
+
+    def do_POST(self) -> None:
+        """Answer what changes something."""
+        if not self._may_enter():
+            return
+        asked = self._body()
+        if asked is None:
+            self._answer(b"", "text/plain", HTTPStatus.BAD_REQUEST)
+            return
+        try:
+            match self.path:
+                case "/api/geometry":
+                    read(asked)
+                    self.server.session.drawn = asked
+                    self._json({"warnings": warnings(asked)})
+                case "/api/walk":
+                    self._walk(asked)
+                case "/api/send":
+                    self._send()
+                case _:
+                    self._answer(b"", "text/plain", HTTPStatus.NOT_FOUND)
+        except (ValueError, KeyError, TypeError, IndexError):
+            self._answer(b"", "text/plain", HTTPStatus.BAD_REQUEST)
+
+    def _may_enter(self) -> bool:
+        """Let in who is near, while there is time, and note their first visit."""
+        peer, own = self.client_address[0], self.connection.getsockname()[0]
+        near = is_near(peer, own)
+        # A page of another site must not reach us through the technician's browser.
+        host = (self.headers.get("Host") or "").rpartition(":")[0].strip("[]") or own
+        try:
+            ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            near = near and host == "localhost"
+        if not near or time.monotonic() > self.server.site.until_s:
+            log.warning("event=visitor_refused near=%s", near)
+            self._answer(b"", "text/plain", HTTPStatus.FORBIDDEN)
+            return False
+        with self.server.lock:
+            if peer not in self.server.session.visitors:
+                self.server.session.visitors.add(peer)
+                log.warning(
+                    "event=assistant_visited visitors=%d", len(self.server.session.visitors)
+                )
+        return True
+
+    def _body(self) -> dict[str, Any] | None:
+        length = self.headers.get("Content-Length", "")
+        if self.headers.get("X-Dizaine") != "1" or not length.isdecimal():
+            return None
+        if int(length) > LARGEST_BODY:
+            self.close_connection = True
+            return None
+        try:
+            asked = json.loads(self.rfile.read(int(length)))
+        except ValueError:
+            return None
+        return asked if isinstance(asked, dict) else None
+
+    def _page(self, query: str) -> None:
+        wanted = query.removeprefix("lang=")
+        header = self.headers.get("Accept-Language", "fr")
+        language = wanted if wanted in _LANGUAGES else ("fr" if header.startswith("fr") else "en")
+        words = words_in(language)
+        words["title"] = words["title"].format(device=self.server.site.device)
+        other = "en" if language == "fr" else "fr"
+        page = (HERE / "page.html").read_text(encoding="utf-8")
+        packed = json.dumps(words).replace("<", "\\u003c")
+        more = {
+            "language": language,
+            "other": other,
+            "other_name": _LANGUAGES[other],
+            "words": packed,
+        }
+        for name, text in {**words, **more}.items():
+            page = page.replace("{{" + name + "}}", text)
+        self._answer(page.encode(), "text/html; charset=utf-8")
+
+    def _state(self) -> dict[str, Any]:
+        site, found = self.server.site, self.server.eye.look()
+        view = found[0] if found else {}
+        checks = [{"name": name, "works": works} for name, works in self._checks(view).items()]
+        return {
+            "minutes_left": max(0, round((site.until_s - time.monotonic()) / 60)),
+            "coarse": view.get("coarse", False), "aspect": view.get("aspect"),
+            "seen": view.get("seen"), "walk": view.get("walk", "off"), "why": view.get("why", ""),
+            "checks": checks,
+        }  # fmt: skip
+
+    def _checks(self, view: dict[str, Any]) -> dict[str, bool | None]:
+        session, now_s = self.server.session, time.monotonic()
+        if now_s - session.checked_s > STALE_S:
+            session.checked_s = now_s
+            session.checks = self.server.site.surroundings()
+        scene = view.get("works") or dict.fromkeys(_SCENE, False)
+        return {**scene, **session.checks}
+
+    def _selftest(self) -> list[dict[str, Any]]:
+        found = self.server.eye.look()
+        said = {language: words_in(language) for language in _LANGUAGES}
+        told = []
+        for name, works in self._checks(found[0] if found else {}).items():
+            text = {
+                language: words[name]
+                + ("" if works or works is None else ". " + words[f"help_{name}"])
+                for language, words in said.items()
+            }
+            told.append({"name": name, "works": works is not False, "says": text})
+        return told
+
+    def _walk(self, asked: dict[str, Any]) -> None:
+        if asked["deed"] == "begin":
+            lines, _, _ = read(self.server.session.drawn)
+            self.server.eye.ask(walk="begin", start=lines[-1].start, end=lines[-1].end)
+        else:
+            self.server.eye.ask(walk="end")
+        self._json({})
+
+    def _send(self) -> None:
+        """Send what the technician sees, once he has seen it."""
+        site, found = self.server.site, self.server.eye.look()
+        if site.send is None:
+            self._json({"says": "send_not_declared"})
+            return
+        lines, zones, floor = read(self.server.session.drawn)
+        if found is None or not lines:
+            self._json({"says": "warn_none" if found else "no_camera"})
+            return
+        view, jpeg = found
+        checks = {**self._checks(view), "walk": view["walk"] == "passed"}
+        proposal = Proposal(
+            device=site.device, view="overhead" if site.view == "overhead" else "side",
+            lines=lines, zones=zones, floor=floor,
+            checks=tuple(
+                Check.model_validate({"name": name, "works": works is not False})
+                for name, works in checks.items()
+            ),
+            picture=base64.b64encode(jpeg).decode(),
+        )  # fmt: skip
+        why = site.send(proposal)
+        log.warning("event=installation_sent received=%s", not why)
+        self._json({"says": "send_failed" if why else "sent", "why": why})
+
+    def _json(self, content: dict[str, Any]) -> None:
+        self._answer(json.dumps(content).encode(), "application/json")
+
+    def _answer(self, content: bytes, kind: str, status: int = HTTPStatus.OK) -> None:
+        self.send_response(status)
+        for name, value in (*_HEADERS.items(), ("Content-Type", kind)):
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def words_in(language: str) -> dict[str, str]:
+    """Return what the page says in a language."""
+    known = tomllib.loads((HERE / "words.toml").read_text(encoding="utf-8"))
+    return {name: said[language] for name, said in known.items()}
+
+
+def temperature() -> bool | None:
+    """Return whether the board is cool enough; None where it does not tell."""
+    found = []
+    for path in Path("/sys/class/thermal").glob("thermal_zone*/temp"):
+        try:
+            found.append(int(path.read_text()) / 1000)
+        except (OSError, ValueError):
+            continue
+    return None if not found else max(found) <= HOTTEST_C
+
+
+def serve(address: tuple[str, int], site: Site, config: Path, *, unsafe: bool) -> None:
+    """Serve until the time is over, or somebody asks to stop."""
+    log_to_stderr()
+    eye = Eye(config, unsafe=unsafe)
+    server = _Server(address, site, eye)
+
+    def stop(_signal: int, _frame: object) -> None:
+        threading.Thread(target=server.shutdown, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    timer = threading.Timer(max(0.0, site.until_s - time.monotonic()), server.shutdown)
+    timer.daemon = True
+    timer.start()
+    log.warning("event=assistant_open device=%s port=%d", site.device, server.server_port)
+    try:
+        server.serve_forever(0.2)
+    finally:
+        timer.cancel()
+        server.server_close()
+        eye.close()
+        log.warning("event=assistant_closed")
