@@ -8,8 +8,9 @@ Three words in GRUB's environment say everything::
     tries=xx        how many of those are used up
 
 As RAUC's custom backend (rauc(1)): `get-primary`, `set-primary SLOT`, `get-state SLOT`,
-`set-state SLOT good|bad`. For ourselves: `trial` prints what is on trial; `forget PATH` overwrites
-and removes a file of the boot partition, such as a used claim. The partition is writable only while
+`set-state SLOT good|bad`. For ourselves: `trial` prints what is on trial; `machine` keeps this
+machine's id; `forget PATH` overwrites and removes a file of the boot partition, such as a used
+claim. The partition is writable only while
 this program writes.
 """
 
@@ -22,6 +23,7 @@ from pathlib import Path
 
 ESP = Path(os.environ.get("DIZAINE_ESP", "/boot/efi"))
 ENVIRONMENT = "EFI/BOOT/grubenv"
+MACHINE = "EFI/BOOT/machine.cfg"
 HEADER = "# GRUB Environment Block\n"
 SIZE = 1024
 MOST_TRIES = 8
@@ -114,6 +116,23 @@ def write(path: Path, variables: dict[str, str]) -> None:
             os.close(descriptor)
 
 
+def keep_machine() -> None:
+    """Keep the machine id that the first start made up: sealed keys open for no other.
+
+    The root is read-only, so GRUB hands it to every later start.
+    """
+    path = ESP / MACHINE
+    if path.exists():
+        return
+    machine = Path("/etc/machine-id").read_text().strip()
+    with writable(ESP):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"set machine=systemd.machine_id={machine}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
 def forget(path: Path) -> None:
     """Overwrite a file and remove it."""
     if not path.is_file():
@@ -147,6 +166,8 @@ def main(words: list[str]) -> int:
                 return 1
         case ["trial"]:
             print(variables["trial"])  # noqa: T201
+        case ["machine"]:
+            keep_machine()
         case ["forget", name]:
             forget(Path(name))
         case _:

@@ -1,0 +1,1 @@
+"""The same device as a balena fleet."""
