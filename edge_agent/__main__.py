@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_agent import config as configuration
 from edge_agent import joining, measure, sandbox, surroundings
 from edge_agent.config import AgentConfig, ConfigError, Loaded
-from edge_agent.io import keys, packets
+from edge_agent.io import clock, keys, packets
 from edge_agent.io.identity import IdentityError
 from edge_agent.io.keys import KeyFileError
 from edge_agent.io.light import Light, LightError
@@ -236,6 +236,8 @@ def _vision(given: argparse.Namespace) -> int:
     try:
         stops = Stops(agent.device, is_signed)
         outlet = Outlet(listener, key.sign, stops, by_group=agent.link is not None)
+        if decoding.is_live(agent.camera.source):
+            clock.wait_until_set()
         now_s = time.time()  # noqa: TID251 - the clock comes in
         vision.run(loaded, speaker, outlet, stops, light, keeper=keeper, now_s=now_s)
     except vision.Halted:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edge_agent.config import AgentConfig
 from edge_agent.io import packets
+from edge_agent.io.clock import is_set
 from edge_agent.io.keys import certificate_end, command_check
 from edge_agent.io.ledger import Cost, Ledger, LedgerError
 from edge_agent.io.mqtt import Connection
@@ -105,8 +106,11 @@ class Publisher:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         log.info("event=started waiting_records=%d", len(self._waiting))
-        self._broker.start()
+        speaking = False
         while not self._stopping:
+            if not speaking and is_set(time.time()):  # noqa: TID251 - the clock comes in
+                speaking = True
+                self._broker.start()
             self._call()
             for key, _ in self._selector.select(TICK_S):
                 self._readable(key.fileobj)
