@@ -9,18 +9,22 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from edge_agent import config
 from edge_agent.io import keys
 from edge_agent.io.identity import (
     CERTIFICATE,
+    CLIENT_KEY,
     Identity,
     IdentityError,
+    curve,
     public_pem,
     request_of,
     sign_with,
@@ -172,38 +176,72 @@ def renew(identity: Identity) -> None:
         EnrolmentError: the city does not answer, or says no.
         IdentityError: this device is not enrolled.
     """
-    kept = _enrolled(identity)
-    asked = request_of(kept["device"], identity.next_key())
-    current = (identity.folder / "tls" / CERTIFICATE).read_text()
+    word = word_of(identity)
+    device = json.loads((identity.folder / _ENROLLED).read_bytes())["device"]
+    asked = request_of(device, identity.next_key())
     renewal = Renewal(
-        device=kept["device"], request=asked, certificate=current,
-        signature=sign_with(identity.current_key(), RENEWAL_CONTEXT + asked.encode()),
+        device=device, request=asked, certificate=word.certificate,
+        signature=sign_with(word.key, RENEWAL_CONTEXT + asked.encode()),
     )  # fmt: skip
-    identity.take(_ask(kept["url"] + "renew", renewal, kept["authority"], Welcome).certificate)
+    answer = _ask(word.url + "renew", renewal, word.authority, Welcome)
+    identity.take(answer.certificate)
 
 
-def propose(identity: Identity, proposal: Proposal) -> None:
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a device speaks to the city with: the address, whom it trusts there, its own name."""
+
+    url: str
+    authority: str | None
+    certificate: str
+    key: ec.EllipticCurvePrivateKey
+
+
+def word_of(identity: Identity) -> Word:
+    """Return an enrolled device's word.
+
+    Raises:
+        IdentityError: it is not enrolled.
+    """
+    kept = _enrolled(identity.folder / _ENROLLED)
+    certificate = (identity.folder / "tls" / CERTIFICATE).read_text()
+    return Word(kept["url"], kept["authority"], certificate, identity.current_key())
+
+
+def word_in(credentials: Path) -> Word:
+    """Return it from a folder that the service manager has opened for this process alone.
+
+    Raises:
+        IdentityError: it is not there.
+    """
+    kept = _enrolled(credentials / "enrolled")
+    try:
+        certificate = (credentials / "certificate").read_text()
+        key = curve((credentials / CLIENT_KEY).read_bytes(), credentials)
+    except OSError as error:
+        raise IdentityError(f"{credentials}: not enrolled yet ({error.strerror})") from None
+    return Word(kept["url"], kept["authority"], certificate, key)
+
+
+def propose(word: Word, proposal: Proposal) -> None:
     """Send a proposal of an installation to the city, on the word of this device's certificate.
 
     Raises:
         EnrolmentError: the city does not answer, or says no.
-        IdentityError: this device is not enrolled.
     """
-    kept = _enrolled(identity)
     body = proposal.model_dump_json().encode()
     signed = Signed(
-        body=base64.b64encode(body).decode(),
-        certificate=(identity.folder / "tls" / CERTIFICATE).read_text(),
-        signature=sign_with(identity.current_key(), CONTEXT + body),
-    )
-    _ask(kept["url"] + "installation", signed, kept["authority"], Outcome)
+        body=base64.b64encode(body).decode(), certificate=word.certificate,
+        signature=sign_with(word.key, CONTEXT + body),
+    )  # fmt: skip
+    _ask(word.url + "installation", signed, word.authority, Outcome)
 
 
-def _enrolled(identity: Identity) -> dict[str, str]:
+def _enrolled(path: Path) -> dict[str, str]:
     try:
-        kept: dict[str, str] = json.loads((identity.folder / _ENROLLED).read_bytes())
+        kept: dict[str, str] = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise IdentityError(f"{identity.folder}: not enrolled yet ({error})") from None
+        raise IdentityError(f"{path.parent}: not enrolled yet ({error})") from None
     return kept
 
 

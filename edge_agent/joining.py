@@ -1,6 +1,7 @@
 """What a device does besides counting: join, renew, update. They alone load what speaks HTTP."""
 
 import argparse
+import os
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -175,12 +176,20 @@ def assistant(given: argparse.Namespace) -> int:
 
     def send(proposal: Proposal) -> str:
         try:
-            enrolment.propose(_identity(given), proposal)
+            word = (
+                enrolment.word_of(_identity(given))
+                if given.identity
+                else enrolment.word_in(Path(credentials))
+            )
+            enrolment.propose(word, proposal)
         except (enrolment.EnrolmentError, IdentityError) as error:
             return str(error)
         return ""
 
-    may_send = given.identity and loaded.declared.allows("installation-picture", now, now)
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    may_send = (given.identity or credentials) and loaded.declared.allows(
+        "installation-picture", now, now
+    )
     site = server.Site(
         loaded.agent.device, loaded.agent.camera.view,
         time.monotonic() + 60 * given.minutes, surroundings, send if may_send else None,

@@ -121,7 +121,7 @@ class Identity:
         folder = self.folder / f"tls-{self._number() + 1}"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         make = lambda: _pem(ec.generate_private_key(ec.SECP256R1()))  # noqa: E731
-        return _curve(self._kept(CLIENT_KEY, folder / CLIENT_KEY, make), folder)
+        return curve(self._kept(CLIENT_KEY, folder / CLIENT_KEY, make), folder)
 
     def current_key(self) -> ec.EllipticCurvePrivateKey:
         """Return the key of the certificate in use.
@@ -131,7 +131,7 @@ class Identity:
         """
         folder = self.folder / "tls"
         try:
-            return _curve(self._seal.unseal(CLIENT_KEY, folder / CLIENT_KEY), folder)
+            return curve(self._seal.unseal(CLIENT_KEY, folder / CLIENT_KEY), folder)
         except OSError as error:
             raise IdentityError(f"{folder}: not enrolled yet ({error.strerror})") from None
 
@@ -215,7 +215,12 @@ def _pem(key: RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _curve(pem: bytes, folder: Path) -> ec.EllipticCurvePrivateKey:
+def curve(pem: bytes, folder: Path) -> ec.EllipticCurvePrivateKey:
+    """Return a key of the broker's connection.
+
+    Raises:
+        IdentityError: the bytes are none.
+    """
     key = serialization.load_pem_private_key(pem, None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise IdentityError(

@@ -131,7 +131,16 @@ class Tool:
         with self._bars() as bars:
             threads = [
                 threading.Thread(
-                    target=self._write_one, args=[image, claim, disk, given.ntp, bars, outcomes]
+                    target=self._write_one,
+                    args=[
+                        image,
+                        claim,
+                        disk,
+                        given.ntp,
+                        not given.no_assistant,
+                        bars,
+                        outcomes,
+                    ],
                 )
                 for claim, disk in ready
             ]
@@ -156,6 +165,7 @@ class Tool:
         claim: Claim,
         disk: disks.Disk,
         ntp: str | None,
+        assistant: bool,
         bars: Progress,
         outcomes: dict[Path, str],
     ) -> None:
@@ -166,6 +176,8 @@ class Tool:
             bars.reset(bar, description=f"{claim.device} {self._words['reading']}")
             cards.read_back(image, disk.path, lambda n: bars.advance(bar, n))
             files = {"claim.json": claim.model_dump_json().encode()}
+            if assistant:
+                files["assistant"] = b"1\n"
             if ntp:
                 files["site.conf"] = f"NTP={ntp}\n".encode()
             cards.put_on(disk.path, files)
@@ -339,6 +351,10 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("release", type=Path, metavar="RELEASE", help="folder with disk.img")
     written = argparse.ArgumentParser(add_help=False, parents=[shared])
     written.add_argument("--ntp", metavar="HOST", help="serveur de temps / time server")
+    written.add_argument(
+        "--no-assistant", action="store_true",
+        help="compter dès le démarrage / count from the first start",
+    )  # fmt: skip
     own = top.add_parser("flash", parents=[written], help="écrire une carte / write a card")
     own.add_argument("--to", required=True, metavar="DISK")
     own.add_argument("--claim", required=True, type=Path, metavar="FILE")

@@ -269,7 +269,7 @@ def test_a_device_that_declares_no_picture_is_refused_by_the_city(
     for device, why in (("bus-043", "declares no installation picture"), ("bus-9", "another's")):
         proposal = Proposal(device=device, view="side", lines=lines, checks=(), picture=picture)
         with pytest.raises(enrolment.EnrolmentError, match=why):
-            enrolment.propose(identity, proposal)
+            enrolment.propose(enrolment.word_of(identity), proposal)
 
 
 # -- what may be seen

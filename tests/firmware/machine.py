@@ -45,6 +45,7 @@ class Machine:
         if stick:
             command += ["-drive", f"file={stick},format=raw,if=virtio"]
         self._read = 0
+        Path(f"{self.console}.now").unlink(missing_ok=True)
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
