@@ -5,6 +5,8 @@
     python -m models.evaluate distance --tracks obsmat.txt --json
     python -m models.evaluate masks IMAGES_DIR BOXES.csv --json
     python -m models.evaluate gesture VIDEO --json
+    python -m models.evaluate blur --images IMAGES_DIR --boxes BOXES.csv --json
+    python -m models.evaluate blur --video VIDEO --truth gt.txt --json
 
 It prints exact counts of a few people, which a device never does; it is not installed on one.
 """
@@ -31,7 +33,7 @@ from edge_agent.pixels.runtime import RuntimeMissingError
 from edge_agent.pixels.source import FacesWanted, Source, SourceError, open_source
 from edge_agent.pixels.weights import WeightsError
 from edge_agent.wire.declaration import Zone
-from models import evaluate_masks
+from models import evaluate_blur, evaluate_masks
 from models.evaluate_masks import BoxesError
 
 SHORTEST_LINE_PX = 8.0
@@ -314,6 +316,14 @@ def _distance(given: argparse.Namespace) -> Nearness:
     return evaluate_distance_video(given.video, given.fps, given.homography)
 
 
+def _blur(given: argparse.Namespace) -> evaluate_blur.Readable:
+    if given.images and given.boxes:
+        return evaluate_blur.evaluate_faces(given.images, given.boxes)
+    if given.video and given.truth:
+        return evaluate_blur.evaluate_people(given.video, given.truth)
+    raise EvaluationError("blur: expected --images and --boxes, or --video and --truth")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one evaluation; return its exit status."""
     parser = argparse.ArgumentParser(
@@ -344,7 +354,12 @@ def main(argv: list[str] | None = None) -> int:
     shaken = commands.add_parser("gesture", help="heads shaken in a video: objections")
     shaken.add_argument("video", type=Path)
     shaken.add_argument("--fps", type=float, help="rate it was shot at (default: the file's)")
-    for command in (counts, stays, apart, worn, shaken):
+    hidden = commands.add_parser("blur", help="who stays readable while a device is installed")
+    hidden.add_argument("--images", type=Path, help="folder of pictures with labelled faces")
+    hidden.add_argument("--boxes", type=Path, help="their table, as for masks")
+    hidden.add_argument("--video", type=Path, help="a recording instead")
+    hidden.add_argument("--truth", type=Path, help="its people, MOT15")
+    for command in (counts, stays, apart, worn, shaken, hidden):
         command.add_argument("--json", action="store_true", help="one line of JSON")
     given = parser.parse_args(argv)
     try:
@@ -368,6 +383,7 @@ _EVALUATIONS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "distance": _distance,
     "masks": lambda g: evaluate_masks.evaluate(g.images, g.boxes, config.Detector()),
     "gesture": lambda g: evaluate_gesture(g.video, g.fps),
+    "blur": _blur,
 }
 
 

@@ -150,6 +150,18 @@ class Blurrer:
         cv2.resize(cells, (part.shape[1], part.shape[0]), dst=part, interpolation=cv2.INTER_NEAREST)
 
 
+def covered(
+    shape: tuple[int, ...], people: tuple[Detection, ...], faces: tuple[Face, ...]
+) -> NDArray[np.bool_]:
+    """Return which pixels of a picture of some shape become coarse where these were found."""
+    mask = np.zeros(shape[:2], np.bool_)
+    boxes = [_grown(person.box, PERSON_GROWN, shape) for person in people]
+    boxes += [_grown(face.box, FACE_GROWN, shape) for face in faces]
+    for left, top, right, bottom in boxes:
+        mask[top:bottom, left:right] = True
+    return mask
+
+
 def _grown(box: Any, share: float, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """Return a box, as fractions of the picture, grown and in pixels of it."""
     height, width = shape[:2]
