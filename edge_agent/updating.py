@@ -284,8 +284,9 @@ def with_rauc(bundle: str) -> None:
             ["/usr/bin/rauc", "install", bundle], check=True, capture_output=True, text=True
         )
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout or "").strip().splitlines() or [str(error)]
-        raise UpdateError(f"{bundle}: refused: {said[-1]}") from None
+        lines = f"{error.stdout or ''}\n{error.stderr or ''}".strip().splitlines() or [str(error)]
+        why = next((line for line in lines if line.startswith("LastError: ")), lines[-1])
+        raise UpdateError(f"{bundle}: refused: {why.removeprefix('LastError: ')}") from None
     except OSError as error:
         raise UpdateError(f"rauc: {error.strerror}; is this Dizaine's image?") from None
 

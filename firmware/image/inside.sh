@@ -17,7 +17,7 @@ usermod -s /usr/sbin/nologin -p '!' root
 systemctl --quiet enable dizaine-site dizaine-join dizaine-health dizaine-vision.socket dizaine-vision \
   dizaine-publisher dizaine-renew.timer dizaine-update.timer \
   dizaine-night.timer dizaine-configuration.path systemd-networkd systemd-resolved \
-  systemd-timesyncd systemd-time-wait-sync
+  systemd-timesyncd systemd-time-wait-sync nftables
 systemctl --quiet mask getty@.service serial-getty@.service console-getty.service getty.target \
   systemd-firstboot.service systemd-remount-fs.service swap.target systemd-pstore.service \
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
