@@ -135,6 +135,7 @@ fat "$work/esp.vfat" 64M DIZAINE 00000e00
 mcopy -s -m -i "$work/esp.vfat" "$work/esp/EFI" "$work/esp/dizaine" ::
 mkdir -p "$work/data/dizaine/etc" "$work/data/dizaine/identity" "$work/data/systemd" "$work/data/rauc"
 chmod 700 "$work/data/dizaine/identity"
+find "$work/data" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 truncate -s 512M "$work/data.ext4"
 E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -t ext4 -L data -U "$(uuid data)" \
   -E "hash_seed=$(uuid seed),root_owner=0:0" -d "$work/data" "$work/data.ext4"

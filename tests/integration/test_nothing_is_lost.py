@@ -64,15 +64,15 @@ def test_broker_agent_and_aggregator_are_killed_and_every_record_is_stored_once(
 
     reach(2)
     restart(town.broker, 3.0)
-    reach(len(town.stored()) + 2)
+    reach(len(town.stored()) + 1)
     agent.kill_child("vision")
-    reach(len(town.stored()) + 2)
+    reach(len(town.stored()) + 1)
     agent.kill_child("publisher")
-    reach(len(town.stored()) + 2)
+    reach(len(town.stored()) + 1)
     restart(town.aggregator, 3.0)
-    reach(len(town.stored()) + 2)
+    reach(len(town.stored()) + 1)
     restart(agent, 1.0)
-    reach(len(town.stored()) + 2)
+    reach(len(town.stored()) + 1)
 
     assert agent.stop() == 0
     publisher = subprocess.Popen([*agent.command[:1], "publisher", *agent.command[2:]])
