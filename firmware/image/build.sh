@@ -83,7 +83,7 @@ tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH
 tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
   --transform 's,^\.,./opt/dizaine,' -C "$work/opt" -cf "$work/opt.tar" .
 packages=$(sed 's/#.*//' $here/packages.txt | xargs | tr ' ' ,)
-$here/foreign.sh "$arch" mmdebstrap --variant=minbase --architectures="$arch" --format=tar \
+python3 $here/foreign.py "$arch" mmdebstrap --variant=minbase --architectures="$arch" --format=tar \
   --include="$packages,$kernel,grub-efi-$arch-bin" \
   --aptopt='Apt::Install-Recommends "false"' \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
