@@ -146,7 +146,7 @@ def _build(given: argparse.Namespace, loaded: Loaded) -> Build:
         MeasureError: a production build that is not what was built.
         UnsafeError: a production build is asked for what it refuses.
     """
-    build = measure.measure()
+    build = measure.measure(models=loaded.agent.detector.models_dir)
     if build.production and given.unsafe_development:
         raise UnsafeError("--unsafe-development: a production build refuses it; leave it away")
     if build.production and not loaded.declared.signed:

@@ -45,8 +45,8 @@ class Build:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def measure(package: Path = PACKAGE) -> Build:
-    """Measure this program.
+def measure(package: Path = PACKAGE, models: Path | None = None) -> Build:
+    """Measure this program, and networks that an operator has added in a folder of their own.
 
     Raises:
         MeasureError: a production build, and a file of it is not what it was when it was built.
@@ -55,16 +55,13 @@ def measure(package: Path = PACKAGE) -> Build:
         f"edge_agent/{path.relative_to(package).as_posix()}": _digest(path.read_bytes())
         for path in sorted(package.rglob("*.py"))
     }
-    manifest |= {
-        f"model/{path.parent.name}/{path.name}": _digest(path.read_bytes())
-        for place in MODELS
-        for path in sorted(place.glob("*/*"))
-        if path.suffix in (".toml", ".tflite")
-    }
+    for place in MODELS:
+        manifest |= _networks("model", place)
     manifest |= {f"library/{name}": _library(name) for name in LIBRARIES if _version(name)}
+    added = _networks("added-model", models) if models else {}
     built = package / MANIFEST.name
     if not built.is_file():
-        return Build(manifest, production=False)
+        return Build(manifest | added, production=False)
     try:
         expected = json.loads(built.read_text())["manifest"]
     except (ValueError, KeyError, TypeError, OSError):
@@ -75,7 +72,16 @@ def measure(package: Path = PACKAGE) -> Build:
             f"{changed[0][0]}: not what was built; install the release again"
             f" ({len({name for name, _ in changed})} parts differ)"
         )
-    return Build(manifest, production=True)
+    # What was added is no part of the release, but a part of what speaks.
+    return Build(manifest | added, production=True)
+
+
+def _networks(kind: str, place: Path) -> dict[str, str]:
+    return {
+        f"{kind}/{path.parent.name}/{path.name}": _digest(path.read_bytes())
+        for path in sorted(place.glob("*/*"))
+        if path.suffix in (".toml", ".tflite")
+    }
 
 
 def _digest(content: bytes) -> str:

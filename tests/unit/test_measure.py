@@ -69,3 +69,15 @@ def test_a_production_build_refuses_unsafe_development_and_unsigned_configuratio
     assert "a production build refuses it" in capsys.readouterr().err
     assert main(["run", "--config", str(path)]) == 2
     assert "not signed by the operator" in capsys.readouterr().err
+
+
+def test_networks_that_were_added_are_in_the_fingerprint_of_a_production_build(
+    package: Path, tmp_path: Path
+) -> None:
+    make_production(package)
+    (tmp_path / "models/person").mkdir(parents=True)
+    (tmp_path / "models/person/model.toml").write_text("kind = 'ssd'\n")
+    before, after = measure.measure(package), measure.measure(package, tmp_path / "models")
+    assert after.production
+    assert after.fingerprint != before.fingerprint
+    assert "added-model/person/model.toml" in after.manifest
