@@ -59,7 +59,7 @@ def test_a_production_build_refuses_unsafe_development_and_unsigned_configuratio
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     built = measure.Build(measure.measure().manifest, production=True)
-    monkeypatch.setattr(measure, "measure", lambda: built)
+    monkeypatch.setattr(measure, "measure", lambda **_: built)
     path = tmp_path / "agent.toml"
     path.write_text(
         'device = "bus-1"\ndata_dir = "/data"\nkey_file = "/key.pem"\ncamera = {source = "x"}\n'
