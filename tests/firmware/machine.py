@@ -27,8 +27,8 @@ class Machine:
         self._vars = folder / "vars.fd"
         self._read = 0
 
-    def power_on(self, stick: Path | None = None) -> None:
-        """Start it, with a stick in it or without."""
+    def power_on(self, *sticks: Path) -> None:
+        """Start it, with these sticks in it."""
         if not self._vars.exists():
             self._vars.write_bytes(Path("/usr/share/OVMF", FIRMWARE["vars"]).read_bytes())
         code = f"/usr/share/OVMF/{FIRMWARE['code']}"
@@ -42,7 +42,7 @@ class Machine:
             "-device", "i6300esb", "-action", "watchdog=reset", "-device", "virtio-rng-pci",
             "-nic", "user,model=virtio-net-pci",
         ]  # fmt: skip
-        if stick:
+        for stick in sticks:
             command += ["-drive", f"file={stick},format=raw,if=virtio"]
         self._read = 0
         Path(f"{self.console}.now").unlink(missing_ok=True)
@@ -143,11 +143,7 @@ def put(disk: Path, name: str, content: bytes, folder: Path) -> None:
 
 def put_data(disk: Path, name: str, source: Path) -> None:
     """Write a file into the data partition, as the technician's tool does not."""
-    listed = subprocess.run(
-        ["sfdisk", "--json", str(disk)], check=True, capture_output=True, text=True
-    ).stdout
-    parts = {part["name"]: part for part in json.loads(listed)["partitiontable"]["partitions"]}
-    start, size = parts["data"]["start"] * 512, parts["data"]["size"] * 512
+    start, size = _place(disk, "data")
     extracted = source.with_suffix(".ext4")
     with disk.open("r+b") as whole, extracted.open("w+b") as own:
         whole.seek(start)
@@ -162,16 +158,21 @@ def put_data(disk: Path, name: str, source: Path) -> None:
         whole.write(own.read())
 
 
-def flip(disk: Path, part: str, offset: int) -> None:
-    """Change one bit of every 4 KiB block in a part of a partition."""
+def flip(disk: Path, part: str, every: int = 256 * 1024) -> None:
+    """Change one bit of every so many bytes of a partition's first 200 MiB."""
+    start, _ = _place(disk, part)
+    with disk.open("r+b") as whole:
+        for at in range(start + 2**20, start + 200 * 2**20, every):
+            whole.seek(at)
+            byte = whole.read(1)
+            whole.seek(at)
+            whole.write(bytes([byte[0] ^ 1]))
+
+
+def _place(disk: Path, part: str) -> tuple[int, int]:
+    """Return where a partition begins, and its size, in bytes."""
     listed = subprocess.run(
         ["sfdisk", "--json", str(disk)], check=True, capture_output=True, text=True
     ).stdout
     parts = {p["name"]: p for p in json.loads(listed)["partitiontable"]["partitions"]}
-    start = parts[part]["start"] * 512 + offset
-    with disk.open("r+b") as whole:
-        for block in range(2000):
-            whole.seek(start + 4096 * block)
-            byte = whole.read(1)
-            whole.seek(start + 4096 * block)
-            whole.write(bytes([byte[0] ^ 1]))
+    return parts[part]["start"] * 512, parts[part]["size"] * 512
