@@ -1,16 +1,22 @@
 """Offers: taken when they are signed, for this device, in time and new; else nothing changes."""
 
 import json
+import os
+import ssl
+import threading
 from datetime import UTC, datetime, timedelta
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_agent import updating
+from edge_agent.__main__ import main
 from edge_agent.io import keys
 from edge_agent.updating import NoOfferError, UpdateError, Updater
 from edge_agent.wire.manifest import Kind, Manifest
+from tests.integration.certificates import certify
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 AGENT = """device = "bus-1"
@@ -192,3 +198,93 @@ def test_a_power_cut_between_signature_and_configuration_is_healed(
     assert "number = 2" in bench.in_force()
     known = json.loads((bench.etc.parent / "updates.json").read_text())
     assert known == {"configuration bus-1": 2}
+
+
+# -- over the network, and from the command line
+
+
+class Shelf:
+    """An https server of a folder, which hangs up after some bytes of a large file, once."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        authority = certify(folder, "city-ca", None)
+        certify(folder, "localhost", authority)
+        shelf = self
+        self.left: int | None = None
+        self.ranges: list[str | None] = []
+
+        class Handler(SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = root / self.path.lstrip("/")
+                if not path.is_file():
+                    self.send_error(404)
+                    return
+                content = path.read_bytes()
+                asked = self.headers.get("Range")
+                first = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+                if path.suffix == ".raucb":
+                    shelf.ranges.append(asked)
+                self.send_response(206 if first else 200)
+                self.send_header("Content-Length", str(len(content) - first))
+                self.end_headers()
+                part = content[first:]
+                if path.suffix == ".raucb" and shelf.left is not None:
+                    part, shelf.left = part[: shelf.left], None
+                self.wfile.write(part)
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "localhost.pem", folder / "localhost.key")
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f"https://localhost:{self.server.server_port}"
+
+
+def test_a_download_that_is_cut_goes_on_where_it_ended(bench: Bench, tmp_path: Path) -> None:
+    folder = bench.offer("system", 1)
+    (folder / "image.raucb").write_bytes(os.urandom(3_000_000))
+    offer = Manifest(
+        kind="system", target="bus-1", number=1, until=NOW + timedelta(days=1),
+        files=updating.describe(folder, ["image.raucb"]),
+    )  # fmt: skip
+    updating.sign(folder, offer, bench.key)
+    shelf = Shelf(tmp_path, bench.folder)
+    with pytest.raises(UpdateError, match="cannot be read"):
+        bench.updater.take(f"{shelf.address}/system-1", "system", NOW)  # who is that?
+    (bench.etc / "ca.pem").write_bytes((tmp_path / "city-ca.pem").read_bytes())
+    shelf.left = 1_000_000
+    with pytest.raises(UpdateError, match="goes on next time"):
+        bench.updater.take(f"{shelf.address}/system-1", "system", NOW)
+    assert bench.installed == []
+    assert bench.updater.take(f"{shelf.address}/system-1", "system", NOW) == 1
+    assert shelf.ranges == ["bytes=0-", "bytes=1000000-"]
+    assert len(bench.installed) == 1
+    assert list((bench.etc.parent / "incoming").iterdir()) == []
+    with pytest.raises(NoOfferError):
+        bench.updater.take(f"{shelf.address}/nothing", "system", NOW)
+    shelf.server.shutdown()
+
+
+def test_an_offer_is_made_and_taken_on_the_command_line(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = bench.offer("configuration", 7)
+    words = ["--kind", "configuration", "--target", "bus-1", "--number", "7"]
+    files = ["agent.toml", "agent.toml.sig"]
+    assert main(["offer", str(folder), *files, *words, "--key", str(bench.key)]) == 0
+    (bench.etc / "agent.toml").write_text(AGENT.format(number=1))
+    take = [
+        "update", "--config", str(bench.etc / "agent.toml"), "--state",
+        str(bench.folder / "device/updates.json"), "--from", str(folder),
+        "--kind", "configuration",
+    ]  # fmt: skip
+    assert main(take) == 0
+    assert "took 7" in capsys.readouterr().out
+    assert main(take) == 0
+    assert "nothing new" in capsys.readouterr().out
+    assert main(["offer", str(folder), "absent", *words, "--key", str(bench.key)]) == 2
+    assert main(["offer", str(folder), *files, *words, "--key", str(folder)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
