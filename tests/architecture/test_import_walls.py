@@ -51,7 +51,7 @@ def test_the_tree_keeps_every_import_wall() -> None:
             "import edge_agent.pixels.source",
             "The publisher reaches neither",
         ),
-        ("edge_agent/vision.py", "import edge_agent.pixels.frames", "only door"),
+        ("edge_agent/vision.py", "import edge_agent.pixels.frames", "doors out"),
         ("edge_agent/vision.py", "import paho.mqtt.client", "Vision reaches neither"),
         ("edge_agent/io/__init__.py", "import cv2", "may touch arrays"),
         ("edge_agent/wire/topics.py", "import edge_agent.core.observation", "Edge: __main__"),

@@ -73,12 +73,17 @@ class Box:
             )
             (etc / f"probe-{name}.service").write_text("\n".join(lines))
         python = self._visible_programs()
+        # A checkout in /tmp: there the unit sees nothing, so that ours would not be there either.
+        own_tmp = ""
+        if any(Path("/tmp") in path.parents for path in (ROOT, VENV)):
+            own_tmp = "InaccessiblePaths=\nTemporaryFileSystem=/tmp:ro\n"
+            own_tmp += "InaccessiblePaths=-/var/tmp -/var/lib/dizaine/identity\n"
         for name in ("dizaine-vision", "dizaine-publisher", "probe-vision", "probe-publisher"):
             drop_in = etc / f"{name}.service.d"
             drop_in.mkdir()
             (drop_in / "test.conf").write_text(
                 "[Unit]\nRequires=prepare.service\nAfter=prepare.service\n"
-                f"[Service]\nProtectHome=tmpfs\nBindReadOnlyPaths={python}\n"
+                f"[Service]\nProtectHome=tmpfs\nBindReadOnlyPaths={python}\n" + own_tmp
             )
         (drop_in.parent / "dizaine-vision.service.d/unsafe.conf").write_text(
             "[Service]\nExecStart=\nExecStart=/opt/dizaine/bin/dizaine-agent run --part vision"
@@ -119,7 +124,7 @@ class Box:
 
     def _visible_programs(self) -> str:
         """Return what of Python and of this checkout lies in a home, which units do not see."""
-        homes = (Path("/home"), Path("/root"))
+        homes = (Path("/home"), Path("/root"), Path("/tmp"))
         needed = {Path(sys.base_prefix), VENV, ROOT}
         hidden = sorted(str(p) for p in needed if any(h in (p, *p.parents) for h in homes))
         return " ".join(hidden)
