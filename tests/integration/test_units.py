@@ -7,6 +7,7 @@ to be built. It takes root; where that is missing, `make firmware-test` shows th
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -143,9 +144,15 @@ class Box:
         return found
 
     def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+        if self.process is None:
+            return
+        # With its first process the container's whole namespace ends; nspawn alone would leave it.
+        pid = str(self.process.pid)
+        inside = subprocess.run(["pgrep", "-P", pid], capture_output=True, text=True, check=False)
+        for leader in inside.stdout.split():
+            os.kill(int(leader), signal.SIGKILL)
+        self.process.terminate()
+        self.process.wait(20)
 
 
 @pytest.fixture(scope="module")
