@@ -66,6 +66,9 @@ printf 'home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.13\n'
 printf '#!/opt/dizaine/bin/python3 -I\nimport sys\nfrom edge_agent.__main__ import main\nsys.exit(main())\n' \
   >"$work/opt/bin/dizaine-agent"
 chmod 755 "$work/opt/bin/dizaine-agent"
+# What pip notes of its own: programs with this build's path in them, which are not installed.
+rm -f "$lib"/*.dist-info/direct_url.json
+sed -i '/^\.\.\//d; /direct_url\.json/d' "$lib"/*.dist-info/RECORD
 python3 deploy/build/manifest.py "$out/BUILD.json" "$work/opt"
 
 # 3. Debian, with everything of ours laid over it.
