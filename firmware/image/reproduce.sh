@@ -3,6 +3,8 @@
 set -eu
 cd "$(dirname "$0")/../.."
 arch=${1:-amd64}
+VERSION=${VERSION:-$(git describe --always --dirty 2>/dev/null || echo unknown)}
+export VERSION
 for n in 1 2; do OUT=out/reproduce/$n firmware/image/build.sh "$arch"; done
 status=0
 for name in disk.img root.hash packages.lock BUILD.json sbom.cdx.json; do
