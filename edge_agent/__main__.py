@@ -4,19 +4,23 @@ import argparse
 import contextlib
 import json
 import logging
+import os
+import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge_agent import admission, joining, measure, sandbox, surroundings
 from edge_agent import config as configuration
-from edge_agent import joining, measure, sandbox, surroundings
+from edge_agent.admission import UnsafeError
 from edge_agent.config import AgentConfig, ConfigError, Loaded
 from edge_agent.io import clock, keys, packets
 from edge_agent.io.identity import IdentityError
 from edge_agent.io.keys import KeyFileError
 from edge_agent.io.light import Light, LightError
+from edge_agent.io.preview_link import Shown
 from edge_agent.io.process import log_to_stderr
 from edge_agent.measure import Build, MeasureError
 from edge_agent.pixels import keeper as decoding
@@ -24,13 +28,8 @@ from edge_agent.supervisor import BEGIN_ANEW, CANNOT_START, WRONG_INPUT, Supervi
 
 log = logging.getLogger("edge_agent")
 
-SIGNATURE_SUFFIX = ".sig"
-OPERATOR_KEY = "operator.pub.pem"
 LONGEST_REASON = 400
-
-
-class UnsafeError(RuntimeError):
-    """The surroundings are not safe; one line a finding."""
+TRY_AGAIN = 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return _COMMANDS[given.command](given)
     except (ConfigError, IdentityError, KeyFileError, LightError, MeasureError, UnsafeError,
             sandbox.SandboxError) as error:  # fmt: skip
-        if given.command in ("vision", "publisher"):
+        if given.command in ("vision", "publisher", "preview"):
             _cannot_start(error)
         else:
             print(error, file=sys.stderr)  # noqa: T201 - for whoever typed the command
@@ -61,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--config", type=Path, required=True, help="agent.toml")
     shared.add_argument(
         "--operator-key", type=Path, metavar="PEM",
-        help=f"the operator's public key (default: {OPERATOR_KEY} beside the configuration)",
+        help=f"the operator's public key (default: {admission.OPERATOR_KEY} beside it)",
     )  # fmt: skip
     shared.add_argument(
         "--unsafe-development", action="store_true",
@@ -73,8 +72,17 @@ def _parser() -> argparse.ArgumentParser:
         ("declare", "print what the configuration declares in public, and its fingerprint"),
         ("vision", "only the process that owns the camera"),
         ("publisher", "only the process that owns the network"),
+        ("assistant", "serve the installation page on this device's own link, for a limited time"),
+        ("preview", "only the process that owns the camera while the assistant is open"),
     ):
         own = commands.add_parser(name, parents=[shared], help=text, description=text)
+        if name == "assistant":
+            joining.add_assistant_options(own)
+        if name == "preview":
+            own.add_argument(
+                "--share", type=int, nargs=2, required=True, metavar=("MEMORY", "ORDERS"),
+                help="descriptors that the assistant starts it with",
+            )  # fmt: skip
         if name == "run":
             own.add_argument(
                 "--part", action="append", choices=["vision", "publisher"],
@@ -104,80 +112,26 @@ def _keygen(given: argparse.Namespace) -> int:
 def _sign(given: argparse.Namespace) -> int:
     content = configuration.read(given.config)
     configuration.parse(content, str(given.config), signed=True)
-    beside = _signature_of(given.config)
+    beside = admission.signature_of(given.config)
     beside.write_text(keys.sign_as_operator(given.key, content).hex() + "\n")
     print(beside)  # noqa: T201
     return 0
 
 
-def _signature_of(path: Path) -> Path:
-    return path.with_name(path.name + SIGNATURE_SUFFIX)
-
-
 def _load(given: argparse.Namespace) -> Loaded:
-    """Read a configuration, and its operator's signature where there is one.
-
-    Raises:
-        ConfigError: it cannot be used, or its signature is not the operator's.
-        KeyFileError: the operator's public key cannot be used.
-    """
-    path: Path = given.config
-    content = configuration.read(path)
-    beside = _signature_of(path)
-    signed = beside.is_file()
-    if signed:
-        public = given.operator_key or path.with_name(OPERATOR_KEY)
-        try:
-            signature = bytes.fromhex(beside.read_text().strip())
-        except (ValueError, OSError):
-            signature = b""
-        if not keys.is_signed(public, signature, content):
-            raise ConfigError(
-                f"{beside}: not the signature of {path.name} by {public}; sign it again with:"
-                " dizaine-agent sign"
-            )
-    return configuration.parse(content, str(path), signed=signed)
+    return admission.load(given.config, given.operator_key)
 
 
-def _build(given: argparse.Namespace, loaded: Loaded) -> Build:
-    """Return what runs, if it may run like this.
-
-    Raises:
-        MeasureError: a production build that is not what was built.
-        UnsafeError: a production build is asked for what it refuses.
-    """
-    build = measure.measure(models=loaded.agent.detector.models_dir)
-    if build.production and given.unsafe_development:
-        raise UnsafeError("--unsafe-development: a production build refuses it; leave it away")
-    if build.production and not loaded.declared.signed:
-        raise UnsafeError(
-            f"{given.config}: not signed by the operator, and a production build takes no other;"
-            " sign it with: dizaine-agent sign"
-        )
-    return build
-
-
-def _demand_safety(given: argparse.Namespace) -> None:
-    """Look at the surroundings.
-
-    Raises:
-        UnsafeError: they are not safe, and nobody allowed that.
-    """
-    unsafe = [finding for finding in surroundings.examine() if not finding.safe]
-    if unsafe and not given.unsafe_development:
-        lines = "\n".join(map(str, unsafe))
-        raise UnsafeError(
-            f"{lines}\nnot started: put these right, or, to develop, add --unsafe-development"
-        )
+def _admit(given: argparse.Namespace) -> tuple[Loaded, Build]:
+    """Return the configuration and the build, if the one may run with the other like this."""
+    loaded = _load(given)
+    return loaded, admission.demand_build(given.config, loaded, unsafe=given.unsafe_development)
 
 
 def _confine(given: argparse.Namespace, needs: sandbox.Needs) -> None:
-    try:
-        sandbox.confine(needs)
-    except sandbox.SandboxError as error:
-        if not given.unsafe_development:
-            raise
-        log.warning("event=not_confined why=%r", str(error))
+    why = sandbox.confine(needs, lenient=given.unsafe_development)
+    if why:
+        log.warning("event=not_confined why=%r", why)
 
 
 @contextlib.contextmanager
@@ -212,8 +166,7 @@ def _vision(given: argparse.Namespace) -> int:
     sandbox.die_with_parent()
     sandbox.forbid_dumps()
     log_to_stderr()
-    loaded = _load(given)
-    build = _build(given, loaded)
+    loaded, build = _admit(given)
     # 1.
     agent = loaded.agent
     key = keys.load(agent.key_file)
@@ -248,6 +201,37 @@ def _vision(given: argparse.Namespace) -> int:
     return 0
 
 
+def _preview(given: argparse.Namespace) -> int:
+    """Begin as preview: in the same steps as vision, and without a key."""
+    sandbox.die_with_parent(signal.SIGKILL)
+    sandbox.forbid_dumps()
+    log_to_stderr()
+    agent = _admit(given)[0].agent
+    shown = Shown(*given.share)
+    keeper = decoding.Keeper(
+        decoding.order(agent.camera, agent.replay, lenient=given.unsafe_development)
+    )
+    _confine(given, sandbox.Needs(devices=sandbox.accelerator(agent.detector.runtime)))
+    from edge_agent import preview  # noqa: PLC0415
+    from edge_agent.pixels.preview import SourceError  # noqa: PLC0415
+
+    try:
+        preview.run(agent, keeper, shown)
+    except SourceError as error:
+        log.error("event=cannot_look why=%r", str(error))  # noqa: TRY400
+    return TRY_AGAIN
+
+
+def _assistant(given: argparse.Namespace) -> int:
+    from edge_agent.installation import assistant  # noqa: PLC0415 - it loads the network
+
+    log_to_stderr()
+    sandbox.forbid_dumps()
+    loaded, _ = _admit(given)
+    admission.demand_safety(unsafe=given.unsafe_development)
+    return assistant.run(given, loaded, _command("preview", given))
+
+
 def _publisher(given: argparse.Namespace) -> int:
     from edge_agent import publisher  # noqa: PLC0415 - vision must not even load the network
     from edge_agent.io.mqtt import MqttError  # noqa: PLC0415
@@ -255,8 +239,7 @@ def _publisher(given: argparse.Namespace) -> int:
     sandbox.die_with_parent()
     sandbox.forbid_dumps()
     log_to_stderr()
-    loaded = _load(given)
-    build = _build(given, loaded)
+    loaded, build = _admit(given)
     agent = loaded.agent
     with _data_dir(agent.data_dir):
         pass
@@ -277,8 +260,7 @@ def _check(given: argparse.Namespace) -> int:
 
     findings = surroundings.examine()
     print("\n".join(map(str, findings)))  # noqa: T201
-    loaded = _load(given)
-    build = _build(given, loaded)
+    loaded, build = _admit(given)
     try:
         for line in checks.look(loaded, build, str(given.config)):
             print(line, flush=True)  # noqa: T201
@@ -315,9 +297,8 @@ def _run(given: argparse.Namespace) -> int:
     given.part = given.part or ["publisher", "vision"]
     log_to_stderr()
     sandbox.forbid_dumps()
-    loaded = _load(given)
-    build = _build(given, loaded)
-    _demand_safety(given)
+    loaded, build = _admit(given)
+    admission.demand_safety(unsafe=given.unsafe_development)
     if "vision" in given.part:
         keys.load(loaded.agent.key_file)
     log.info(
@@ -328,11 +309,17 @@ def _run(given: argparse.Namespace) -> int:
         if module.name in configuration.NOT_IN_THIS_BUILD:
             log.warning("event=module_not_in_this_build module=%s", module.name)
     supervised = [
-        Supervised(name, _command(name, given), decoding.PERTURB)
+        Supervised(name, _command(name, given), sandbox.PERTURB, _passed_to(name))
         for name in ("publisher", "vision")
         if name in given.part
     ]
     return supervise(supervised)
+
+
+def _passed_to(name: str) -> tuple[int, ...]:
+    """Return the socket that a service manager listens on: vision's, however often it begins."""
+    passed = os.environ.get("LISTEN_FDS") == "1" and name == "vision"
+    return (packets.FIRST_PASSED,) if passed else ()
 
 
 def _command(name: str, given: argparse.Namespace) -> list[str]:
@@ -348,7 +335,7 @@ _COMMANDS = {
     "run": _run, "check": _check, "declare": _declare, "vision": _vision,
     "publisher": _publisher, "doctor": _doctor, "measure": _measure, "keygen": _keygen,
     "sign": _sign, "enrol": joining.enrol, "renew": joining.renew,
-    "update": joining.update, "assistant": joining.assistant, "offer": joining.offer,
+    "update": joining.update, "assistant": _assistant, "preview": _preview, "offer": joining.offer,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,7 +97,7 @@ def request(claim: Claim, identity: Identity) -> Enrolment:
     )  # fmt: skip
 
 
-def settle(claim: Claim, welcome: Welcome, identity: Identity, folder: Path) -> None:
+def accept(claim: Claim, welcome: Welcome, identity: Identity, folder: Path) -> None:
     """Put an answer in force: the configuration first, then the certificate.
 
     1. The configuration is for this device, and signed by the operator whom the claim names.
@@ -150,12 +151,12 @@ def enrol(claim: Claim, identity: Identity, folder: Path) -> None:
 
     Raises:
         EnrolmentError: it does not answer, or says no.
-        IdentityError, ConfigError: as `settle`.
+        IdentityError, ConfigError: as `accept`.
     """
     if is_enrolled(identity, claim.device):
         return
     answer = _ask(claim.url + "enrol", request(claim, identity), claim.authority, Welcome)
-    settle(claim, answer, identity, folder)
+    accept(claim, answer, identity, folder)
 
 
 def is_due(identity: Identity, now: datetime) -> bool:
@@ -176,54 +177,68 @@ def renew(identity: Identity) -> None:
         EnrolmentError: the city does not answer, or says no.
         IdentityError: this device is not enrolled.
     """
-    word = word_of(identity)
-    device = json.loads((identity.folder / _ENROLLED).read_bytes())["device"]
-    asked = request_of(device, identity.next_key())
+    held = credentials_of(identity)
+    asked = request_of(held.device, identity.next_key())
     renewal = Renewal(
-        device=device, request=asked, certificate=word.certificate,
-        signature=sign_with(word.key, RENEWAL_CONTEXT + asked.encode()),
+        device=held.device, request=asked, certificate=held.certificate,
+        signature=sign_with(held.key, RENEWAL_CONTEXT + asked.encode()),
     )  # fmt: skip
-    answer = _ask(word.url + "renew", renewal, word.authority, Welcome)
+    answer = _ask(held.url + "renew", renewal, held.authority, Welcome)
     identity.take(answer.certificate)
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """What a device speaks to the city with: the address, whom it trusts there, its own name."""
+class Credentials:
+    """What an enrolled device speaks to the city with.
 
+    Attributes:
+        url: where the city answers.
+        authority: who signed that server's certificate, where it is not a public authority.
+        certificate: the device's own.
+        key: of that certificate.
+    """
+
+    device: str
     url: str
     authority: str | None
     certificate: str
     key: ec.EllipticCurvePrivateKey
 
 
-def word_of(identity: Identity) -> Word:
-    """Return an enrolled device's word.
+def credentials_of(identity: Identity) -> Credentials:
+    """Return an enrolled device's credentials.
 
     Raises:
         IdentityError: it is not enrolled.
     """
-    kept = _enrolled(identity.folder / _ENROLLED)
-    certificate = (identity.folder / "tls" / CERTIFICATE).read_text()
-    return Word(kept["url"], kept["authority"], certificate, identity.current_key())
+    folder = identity.folder
+    return _credentials(folder / _ENROLLED, folder / "tls" / CERTIFICATE, identity.current_key)
 
 
-def word_in(credentials: Path) -> Word:
-    """Return it from a folder that the service manager has opened for this process alone.
+def credentials_in(folder: Path) -> Credentials:
+    """Return them from a folder that the service manager has opened for this process alone.
 
     Raises:
-        IdentityError: it is not there.
+        IdentityError: they are not there.
     """
-    kept = _enrolled(credentials / "enrolled")
+    return _credentials(
+        folder / "enrolled", folder / "certificate",
+        lambda: curve((folder / CLIENT_KEY).read_bytes(), folder),
+    )  # fmt: skip
+
+
+def _credentials(
+    enrolled: Path, certificate: Path, key: Callable[[], ec.EllipticCurvePrivateKey]
+) -> Credentials:
     try:
-        certificate = (credentials / "certificate").read_text()
-        key = curve((credentials / CLIENT_KEY).read_bytes(), credentials)
-    except OSError as error:
-        raise IdentityError(f"{credentials}: not enrolled yet ({error.strerror})") from None
-    return Word(kept["url"], kept["authority"], certificate, key)
+        return Credentials(
+            **json.loads(enrolled.read_bytes()), certificate=certificate.read_text(), key=key()
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise IdentityError(f"{enrolled.parent}: not enrolled yet ({error})") from None
 
 
-def propose(word: Word, proposal: Proposal) -> None:
+def propose(held: Credentials, proposal: Proposal) -> None:
     """Send a proposal of an installation to the city, on the word of this device's certificate.
 
     Raises:
@@ -231,18 +246,10 @@ def propose(word: Word, proposal: Proposal) -> None:
     """
     body = proposal.model_dump_json().encode()
     signed = Signed(
-        body=base64.b64encode(body).decode(), certificate=word.certificate,
-        signature=sign_with(word.key, CONTEXT + body),
+        body=base64.b64encode(body).decode(), certificate=held.certificate,
+        signature=sign_with(held.key, CONTEXT + body),
     )  # fmt: skip
-    _ask(word.url + "installation", signed, word.authority, Outcome)
-
-
-def _enrolled(path: Path) -> dict[str, str]:
-    try:
-        kept: dict[str, str] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise IdentityError(f"{path.parent}: not enrolled yet ({error})") from None
-    return kept
+    _ask(held.url + "installation", signed, held.authority, Outcome)
 
 
 def _ask(url: str, message: Message, authority: str | None, kind: type[M]) -> M:

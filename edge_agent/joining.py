@@ -1,19 +1,16 @@
 """What a device does besides counting: join, renew, update. They alone load what speaks HTTP."""
 
 import argparse
-import os
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
 from pydantic import ValidationError
 
-from edge_agent import config
-from edge_agent.io.identity import Identity, IdentityError, PlainSeal, SystemdSeal, write_whole
+from edge_agent import admission
+from edge_agent.io.identity import open_identity, write_whole
 from edge_agent.supervisor import WRONG_INPUT
-from edge_agent.wire.installation import Proposal
 from edge_agent.wire.manifest import Kind, Manifest
 from edge_agent.wire.messages import FLEET
 
@@ -49,15 +46,6 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     update.add_argument(
         "--only-heal", action="store_true", help="finish what a power cut interrupted, and no more"
     )
-    text = "serve the installation page on this device's own link, for a limited time"
-    assist = commands.add_parser("assistant", help=text, description=text)
-    assist.add_argument("--config", type=Path, required=True, help="agent.toml")
-    assist.add_argument("--listen", default="0.0.0.0", metavar="ADDRESS")  # noqa: S104 - near alone
-    assist.add_argument("--port", type=int, default=8081)
-    assist.add_argument("--minutes", type=int, default=30, choices=range(1, 121), metavar="1..120")
-    assist.add_argument("--identity", type=Path, help="folder of keys and certificate")
-    assist.add_argument("--sealed", action="store_true", help="as for enrol")
-    assist.add_argument("--unsafe-development", action="store_true", help="as for run")
     text = "sign the files of a folder as an offer to devices"
     offer = commands.add_parser("offer", help=text, description=text)
     offer.add_argument("folder", type=Path, metavar="FOLDER")
@@ -71,8 +59,19 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     commands.add_parser("renew", parents=[shared], help=text, description=text)
 
 
-def _identity(given: argparse.Namespace) -> Identity:
-    return Identity(given.identity, SystemdSeal() if given.sealed else PlainSeal())
+def add_assistant_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the assistant takes besides a configuration."""
+    parser.add_argument(
+        "--listen", default="0.0.0.0", metavar="ADDRESS",  # noqa: S104 - who is near alone
+        help="address to serve on (default: all); only whoever is near is answered",
+    )  # fmt: skip
+    parser.add_argument("--port", type=int, default=8081, help="default 8081")
+    parser.add_argument(
+        "--minutes", type=int, default=30, choices=range(1, 121), metavar="1..120",
+        help="how long it stays open (default 30)",
+    )  # fmt: skip
+    parser.add_argument("--identity", type=Path, help="folder of keys and certificate")
+    parser.add_argument("--sealed", action="store_true", help="as for enrol")
 
 
 def enrol(given: argparse.Namespace) -> int:
@@ -82,14 +81,14 @@ def enrol(given: argparse.Namespace) -> int:
 
     try:
         claim = enrolment.read_claim(given.claim, _now())
-        identity = _identity(given)
+        identity = open_identity(given.identity, given.sealed)
         if given.request:
             asked = enrolment.request(claim, identity)
             write_whole(given.request, asked.model_dump_json().encode(), 0o644)
             print(f"{given.request}: take it to the city, and bring its answer back")  # noqa: T201
             return 0
         if given.answer:
-            enrolment.settle(claim, enrolment.read(given.answer, Welcome), identity, given.folder)
+            enrolment.accept(claim, enrolment.read(given.answer, Welcome), identity, given.folder)
         else:
             enrolment.enrol(claim, identity, given.folder)
     except enrolment.EnrolmentError as error:
@@ -103,7 +102,7 @@ def renew(given: argparse.Namespace) -> int:
     """Renew the certificate where that is due."""
     from edge_agent import enrolment  # noqa: PLC0415
 
-    identity = _identity(given)
+    identity = open_identity(given.identity, given.sealed)
     try:
         if not enrolment.is_due(identity, _now()):
             print("not due")  # noqa: T201
@@ -125,7 +124,9 @@ def update(given: argparse.Namespace) -> int:
         print("finished what was interrupted")  # noqa: T201
     if given.only_heal:
         return 0
-    agent = config.parse(config.read(given.config), str(given.config), signed=True).agent
+    loaded = admission.load(given.config)
+    admission.demand_build(given.config, loaded, unsafe=False)
+    agent = loaded.agent
     updater = updating.Updater(agent.device, folder, given.state, updating.with_rauc)
     offers: list[tuple[str, Kind]] = [(given.source, given.kind)]
     if given.source is None:
@@ -149,53 +150,6 @@ def update(given: argparse.Namespace) -> int:
             continue
         print(f"{kind}: " + ("nothing new" if number is None else f"took {number}"))  # noqa: T201
     return status
-
-
-def assistant(given: argparse.Namespace) -> int:
-    """Serve the installation page."""
-    from edge_agent import enrolment  # noqa: PLC0415
-    from edge_agent.installation import server  # noqa: PLC0415
-    from edge_agent.io.mqtt import MqttError, probe  # noqa: PLC0415
-
-    loaded = config.parse(config.read(given.config), str(given.config), signed=True)
-    now = _now()
-
-    def surroundings() -> dict[str, bool | None]:
-        try:
-            probe(loaded.agent.mqtt, loaded.agent.device, within_s=2.0)
-            reached = True
-        except MqttError:
-            reached = False
-        clock = Path("/run/systemd/timesync/synchronized")
-        known = clock.parent.exists()
-        return {
-            "temperature": server.temperature(),
-            "clock": clock.exists() if known else None,
-            "broker": reached,
-        }
-
-    def send(proposal: Proposal) -> str:
-        try:
-            word = (
-                enrolment.word_of(_identity(given))
-                if given.identity
-                else enrolment.word_in(Path(credentials))
-            )
-            enrolment.propose(word, proposal)
-        except (enrolment.EnrolmentError, IdentityError) as error:
-            return str(error)
-        return ""
-
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    may_send = (given.identity or credentials) and loaded.declared.allows(
-        "installation-picture", now, now
-    )
-    site = server.Site(
-        loaded.agent.device, loaded.agent.camera.view,
-        time.monotonic() + 60 * given.minutes, surroundings, send if may_send else None,
-    )  # fmt: skip
-    server.serve((given.listen, given.port), site, given.config, unsafe=given.unsafe_development)
-    return 0
 
 
 def offer(given: argparse.Namespace) -> int:

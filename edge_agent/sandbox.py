@@ -22,6 +22,12 @@ LARGEST_WRITE = 4096
 NEEDED_LANDLOCK = 4
 """The first version that knows TCP; Linux 6.7."""
 
+PERTURB = {"MALLOC_PERTURB_": "165", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+"""Environment that has glibc overwrite memory as it is freed: what was there is gone with it.
+
+Small pieces that a thread keeps for itself would escape that, such as a single row of pixels.
+"""
+
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _RULE_PATH, _RULE_PORT = 1, 2
@@ -88,12 +94,25 @@ def landlock_version() -> int:
     return max(0, found)
 
 
-def confine(needs: Needs) -> None:
+def confine(needs: Needs, *, lenient: bool = False) -> str | None:
     """Take everything but what is needed away from this process and all that it starts.
+
+    Returns:
+        Why that was not possible, if it was not and the caller is lenient.
 
     Raises:
         SandboxError: the kernel cannot, or a path that is needed is not there.
     """
+    try:
+        _confine(needs)
+    except SandboxError as error:
+        if lenient:
+            return str(error)
+        raise
+    return None
+
+
+def _confine(needs: Needs) -> None:
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise SandboxError("expected a kernel that knows no_new_privs; install a newer one")
     _restrict_files_and_tcp(needs)

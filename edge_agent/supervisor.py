@@ -1,6 +1,7 @@
 """Keeps the agent's processes running, and lets nothing but their log lines through."""
 
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -9,7 +10,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from edge_agent.io import packets
 from edge_agent.io.process import Gate
 
 log = logging.getLogger("edge_agent")
@@ -25,10 +25,23 @@ TICK_S = 0.1
 
 
 class Supervised:
-    """One of the two processes, started again when it dies. What it writes passes a gate."""
+    """A process that is started again when it dies. What it writes passes a gate."""
 
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
-        """Take the command line, and what the process finds in its environment besides ours."""
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        passed: tuple[int, ...] = (),
+    ) -> None:
+        """Prepare a process.
+
+        Args:
+            name: what log lines call it.
+            command: its command line.
+            environment: what it finds in its environment besides ours.
+            passed: descriptors that it is started with.
+        """
         self.name = name
         self._command = command
         self._environment = {**os.environ, **environment}
@@ -36,9 +49,7 @@ class Supervised:
         self._started_s = 0.0
         self._again_s = 0.0
         self._pump: threading.Thread | None = None
-        # A socket that a service manager listens on is vision's, however often it begins anew.
-        passed = os.environ.get("LISTEN_FDS") == "1" and name == "vision"
-        self._passed = (packets.FIRST_PASSED,) if passed else ()
+        self._passed = passed
         self.process: subprocess.Popen[bytes] | None = None
 
     def tend(self) -> int | None:
@@ -107,8 +118,13 @@ class Supervised:
             self.process.wait()
 
 
-def supervise(parts: Sequence[Supervised]) -> int:
-    """Keep processes running until asked to stop, or until one ends for good; return its status."""
+def supervise(parts: Sequence[Supervised], until_s: float = math.inf) -> int:
+    """Keep processes running until asked to stop, or until one ends for good; return its status.
+
+    Args:
+        parts: the processes.
+        until_s: when it is over at the latest, on the monotonic clock.
+    """
     stopping = False
 
     def stop(_signal: int, _frame: object) -> None:
@@ -118,7 +134,7 @@ def supervise(parts: Sequence[Supervised]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     status: int | None = None
-    while not stopping and status is None:
+    while not stopping and status is None and time.monotonic() < until_s:
         for part in parts:
             ended = part.tend()
             status = ended if status is None else status

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from edge_agent import config
 from edge_agent.io import keys
-from edge_agent.io.identity import settle, write_whole
+from edge_agent.io.identity import make_durable, write_whole
 from edge_agent.wire.manifest import CONTEXT, File, Kind, Manifest
 from edge_agent.wire.messages import FLEET
 
@@ -199,7 +199,7 @@ class Updater:
             write_whole(pending / name, content, 0o644)
         shutil.rmtree(ready, ignore_errors=True)
         pending.rename(ready)
-        settle(self._folder)
+        make_durable(self._folder)
         heal(self._folder)
 
     def _place_models(self, parts: dict[str, bytes], number: int) -> None:
@@ -213,7 +213,7 @@ class Updater:
         link.unlink(missing_ok=True)
         link.symlink_to(target.name)
         link.replace(models / "current")
-        settle(models)
+        make_durable(models)
         for old in models.glob("[0-9]*"):
             if old.name != target.name:
                 shutil.rmtree(old, ignore_errors=True)
@@ -280,7 +280,7 @@ def heal(folder: Path) -> bool:
         if part.is_file():
             write_whole(folder / name, part.read_bytes(), 0o644)
     shutil.rmtree(ready)
-    settle(folder)
+    make_durable(folder)
     return True
 
 

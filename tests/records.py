@@ -23,6 +23,18 @@ NO_SIGNATURE = bytes(384)
 WINDOW = datetime(2026, 11, 21, 8, 15, tzinfo=UTC)
 
 
+def an_agent(
+    device: str = "bus-1", number: int = 1, folder: str = "/var/lib/dizaine/spool", more: str = ""
+) -> str:
+    """Return a configuration of one door, as a city writes it."""
+    return (
+        f'device = "{device}"\nnumber = {number}\ndata_dir = "{folder}"\n'
+        'key_file = "/run/credentials/dizaine-vision.service/signing-key"\n'
+        '[camera]\nsource = "/dev/video0"\n'
+        f'[[lines]]\nid = "door"\nstart = [0.5, 0.0]\nend = [0.5, 1.0]\n{more}'
+    )
+
+
 def a_record(**changes: Any) -> Record:
     """Return a record that says little, changed as asked."""
     fields: dict[str, Any] = {

@@ -6,7 +6,7 @@ const canvas = $("view"), pen = canvas.getContext("2d");
 const picture = new Image();
 const drawn = { lines: [], zones: [], floor: [] };
 const history = [];
-let tool = "line", stroke = null, warnings = [], seen = null;
+let tool = "line", stroke = null, seen = null, asking = false, unasked = false;
 
 async function ask(path, body) {
   const answer = await fetch(path, body === undefined ? {} : {
@@ -83,10 +83,23 @@ function corners(points) {
 }
 
 function remember() { history.push(JSON.stringify(drawn)); }
+// One question at a time, and always about the newest drawing: answers could overtake each other.
 async function changed() {
   paint();
-  warnings = (await ask("/api/geometry", drawn)).warnings;
-  $("warnings").replaceChildren(...warnings.map((name) => item("", words[name])));
+  unasked = true;
+  if (asking) return;
+  asking = true;
+  try {
+    while (unasked) {
+      unasked = false;
+      const { warnings } = await ask("/api/geometry", drawn);
+      $("warnings").replaceChildren(...warnings.map((name) => item("", words[name])));
+    }
+  } catch (gone) {
+    $("left").textContent = words.closed;
+  } finally {
+    asking = false;
+  }
 }
 $("undo").onclick = () => {
   if (!history.length) return;
@@ -117,7 +130,7 @@ tabs.forEach((tab) => {
 $("walk-begin").onclick = async () => {
   if (!drawn.lines.length) { $("walk-says").textContent = words.warn_none; return; }
   $("walk-says").textContent = "";
-  await ask("/api/walk", { deed: "begin" });
+  await ask("/api/walk", { deed: "begin", ...drawn });
   $("walk-begin").disabled = true;
   $("walk-end").disabled = false;
 };
@@ -131,7 +144,7 @@ $("send-now").onclick = async () => {
   if (!drawn.lines.length) { $("send-says").textContent = words.warn_none; return; }
   if (!confirm(words.send_confirm)) return;
   $("send-now").disabled = true;
-  const { says, why } = await ask("/api/send", {});
+  const { says, why } = await ask("/api/send", drawn);
   $("send-says").textContent = words[says].replace("{why}", why || "");
   $("send-now").disabled = says === "sent";
 };

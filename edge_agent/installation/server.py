@@ -1,23 +1,19 @@
 """Serves the assistant's page, to whoever stands beside the device, for a limited time.
 
-It holds no camera: the eye (`edge_agent.eye`) does, without a network, and shares one coarse
-picture with it in memory. Only addresses of the device's own link are answered; every visitor's
-first request is in the journal. Nothing is written anywhere.
+What it shows comes from the preview process, which shares one coarse picture in memory. Only
+addresses of the device's own link are answered; every visitor's first request is in the journal.
+Nothing is written anywhere.
 """
 
 import base64
+import contextlib
 import ipaddress
 import json
 import logging
-import mmap
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,16 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.installation.drawing import read, warnings
-from edge_agent.io.glass import SHARED, newest
-from edge_agent.io.process import log_to_stderr
+from edge_agent.io.preview_link import STALE_S, PreviewLink
 from edge_agent.wire.installation import Check, Proposal
 
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 LARGEST_BODY = 20_000
-STALE_S = 5.0
-HOTTEST_C = 80
 _SCENE = ("focus", "light", "covered", "tilt", "in_time")
 _LANGUAGES = {"fr": "Français", "en": "English"}
 _HEADERS = {
@@ -65,53 +58,9 @@ class Site:
 
 @dataclass(slots=True)
 class _Session:
-    drawn: dict[str, Any] = field(default_factory=lambda: {"lines": [], "zones": [], "floor": []})
     visitors: set[str] = field(default_factory=set)
     checked_s: float = -1e9
     checks: dict[str, bool | None] = field(default_factory=dict)
-
-
-class Eye:
-    """The process that looks, and the memory that it shares."""
-
-    def __init__(self, config: Path, *, unsafe: bool) -> None:
-        descriptor = os.memfd_create("glass", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, SHARED)
-        self._memory = mmap.mmap(descriptor, SHARED)
-        mode = "unsafe" if unsafe else "safe"
-        self._process = subprocess.Popen(  # noqa: S603 - our own program, no shell
-            [sys.executable, "-m", "edge_agent.eye", str(descriptor), str(config), mode],
-            stdin=subprocess.PIPE,
-            pass_fds=[descriptor],
-        )
-        os.close(descriptor)
-        self._number, self._seen_s = 0, 0.0
-
-    def look(self) -> tuple[dict[str, Any], bytes] | None:
-        """Return the newest view, or None where there is none, or it is too old."""
-        found = newest(self._memory)
-        now_s = time.monotonic()
-        if found is not None and found[0] != self._number:
-            self._number, self._seen_s = found[0], now_s
-        if found is None or now_s - self._seen_s > STALE_S:
-            return None
-        return found[1], found[2]
-
-    def ask(self, **order: Any) -> None:
-        """Give an order."""
-        assert self._process.stdin is not None  # noqa: S101 - for the type checker
-        try:
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError:
-            log.warning("event=eye_gone")
-
-    def close(self) -> None:
-        """End the process, and leave nothing in memory."""
-        self._process.kill()
-        self._process.wait()
-        self._memory[:] = bytes(SHARED)
-        self._memory.close()
 
 
 def is_near(peer: str, own: str) -> bool:
@@ -132,10 +81,14 @@ def is_near(peer: str, own: str) -> bool:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], site: Site, eye: Eye) -> None:
+    def __init__(self, address: tuple[str, int], site: Site, link: PreviewLink) -> None:
         super().__init__(address, _Handler)
-        self.site, self.eye, self.session = site, eye, _Session()
+        self.site, self.link, self.session = site, link, _Session()
         self.lock = threading.Lock()
+
+    def handle_error(self, *_: Any) -> None:
+        """Say that a visitor left in the middle, and nothing of what was asked."""
+        log.warning("event=request_cut_off")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -160,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
                 kind = "text/css" if path.endswith("css") else "text/javascript"
                 self._answer((HERE / path[1:]).read_bytes(), f"{kind}; charset=utf-8")
             case "/picture.jpg":
-                found = self.server.eye.look()
+                found = self.server.link.look()
                 if found is None:
                     self._answer(b"", "text/plain", HTTPStatus.NOT_FOUND)
                 else:
@@ -178,18 +131,18 @@ class _Handler(BaseHTTPRequestHandler):
             return
         asked = self._body()
         if asked is None:
+            self.close_connection = True  # what was not read would be taken for the next request
             self._answer(b"", "text/plain", HTTPStatus.BAD_REQUEST)
             return
         try:
             match self.path:
                 case "/api/geometry":
                     read(asked)
-                    self.server.session.drawn = asked
                     self._json({"warnings": warnings(asked)})
                 case "/api/walk":
                     self._walk(asked)
                 case "/api/send":
-                    self._send()
+                    self._send(asked)
                 case _:
                     self._answer(b"", "text/plain", HTTPStatus.NOT_FOUND)
         except (ValueError, KeyError, TypeError, IndexError):
@@ -207,6 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
             near = near and host == "localhost"
         if not near or time.monotonic() > self.server.site.until_s:
             log.warning("event=visitor_refused near=%s", near)
+            self.close_connection = True
             self._answer(b"", "text/plain", HTTPStatus.FORBIDDEN)
             return False
         with self.server.lock:
@@ -222,7 +176,6 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("X-Dizaine") != "1" or not length.isdecimal():
             return None
         if int(length) > LARGEST_BODY:
-            self.close_connection = True
             return None
         try:
             asked = json.loads(self.rfile.read(int(length)))
@@ -250,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(page.encode(), "text/html; charset=utf-8")
 
     def _state(self) -> dict[str, Any]:
-        site, found = self.server.site, self.server.eye.look()
+        site, found = self.server.site, self.server.link.look()
         view = found[0] if found else {}
         checks = [{"name": name, "works": works} for name, works in self._checks(view).items()]
         return {
@@ -269,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {**scene, **session.checks}
 
     def _selftest(self) -> list[dict[str, Any]]:
-        found = self.server.eye.look()
+        found = self.server.link.look()
         said = {language: words_in(language) for language in _LANGUAGES}
         told = []
         for name, works in self._checks(found[0] if found else {}).items():
@@ -283,19 +236,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _walk(self, asked: dict[str, Any]) -> None:
         if asked["deed"] == "begin":
-            lines, _, _ = read(self.server.session.drawn)
-            self.server.eye.ask(walk="begin", start=lines[-1].start, end=lines[-1].end)
+            lines, _, _ = read(asked)
+            self.server.link.ask(walk="begin", start=lines[-1].start, end=lines[-1].end)
         else:
-            self.server.eye.ask(walk="end")
+            self.server.link.ask(walk="end")
         self._json({})
 
-    def _send(self) -> None:
-        """Send what the technician sees, once he has seen it."""
-        site, found = self.server.site, self.server.eye.look()
+    def _send(self, asked: dict[str, Any]) -> None:
+        """Send what the technician sees and drew, once he has seen it."""
+        site, found = self.server.site, self.server.link.look()
         if site.send is None:
             self._json({"says": "send_not_declared"})
             return
-        lines, zones, floor = read(self.server.session.drawn)
+        lines, zones, floor = read(asked)
         if found is None or not lines:
             self._json({"says": "warn_none" if found else "no_camera"})
             return
@@ -332,36 +285,20 @@ def words_in(language: str) -> dict[str, str]:
     return {name: said[language] for name, said in known.items()}
 
 
-def temperature() -> bool | None:
-    """Return whether the board is cool enough; None where it does not tell."""
-    found = []
-    for path in Path("/sys/class/thermal").glob("thermal_zone*/temp"):
-        try:
-            found.append(int(path.read_text()) / 1000)
-        except (OSError, ValueError):
-            continue
-    return None if not found else max(found) <= HOTTEST_C
+@contextlib.contextmanager
+def serving(address: tuple[str, int], site: Site, link: PreviewLink) -> Iterator[None]:
+    """Serve, within this.
 
-
-def serve(address: tuple[str, int], site: Site, config: Path, *, unsafe: bool) -> None:
-    """Serve until the time is over, or somebody asks to stop."""
-    log_to_stderr()
-    eye = Eye(config, unsafe=unsafe)
-    server = _Server(address, site, eye)
-
-    def stop(_signal: int, _frame: object) -> None:
-        threading.Thread(target=server.shutdown, daemon=True).start()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    timer = threading.Timer(max(0.0, site.until_s - time.monotonic()), server.shutdown)
-    timer.daemon = True
-    timer.start()
+    Raises:
+        OSError: nobody may listen there.
+    """
+    server = _Server(address, site, link)
+    thread = threading.Thread(target=server.serve_forever, args=[0.2], daemon=True)
+    thread.start()
     log.warning("event=assistant_open device=%s port=%d", site.device, server.server_port)
     try:
-        server.serve_forever(0.2)
+        yield
     finally:
-        timer.cancel()
+        server.shutdown()
         server.server_close()
-        eye.close()
-        log.warning("event=assistant_closed")
+        thread.join()

@@ -86,10 +86,10 @@ def write_whole(path: Path, content: bytes, mode: int) -> None:
         out.flush()
         os.fsync(out.fileno())
     beside.replace(path)
-    settle(path.parent)
+    make_durable(path.parent)
 
 
-def settle(folder: Path) -> None:
+def make_durable(folder: Path) -> None:
     """Make sure that what was renamed in a folder stays so."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -166,7 +166,7 @@ class Identity:
             link.unlink()
         link.symlink_to(folder.name)
         link.replace(self.folder / "tls")
-        settle(self.folder)
+        make_durable(self.folder)
         for old in range(1, number):
             _remove(self.folder / f"tls-{old}")
 
@@ -187,6 +187,11 @@ class Identity:
         except OSError as error:
             raise IdentityError(f"{path}: cannot be written ({error.strerror})") from None
         return secret
+
+
+def open_identity(folder: Path, sealed: bool) -> Identity:
+    """Return the identity in a folder, whose secrets systemd keeps, or plain files."""
+    return Identity(folder, SystemdSeal() if sealed else PlainSeal())
 
 
 def request_of(device: str, key: ec.EllipticCurvePrivateKey) -> str:

@@ -6,6 +6,7 @@ Besides records, presence and one health message a day are published; neither mo
 """
 
 import logging
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -56,10 +57,7 @@ class Connection:
         self._obeyed = (0, 0)
         self._was_up: bool | None = None
         self._thread: threading.Thread | None = None
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=device, clean_session=True,
-            protocol=paho.MQTTv311,
-        )  # fmt: skip
+        client = _client(settings, device)
         client.reconnect_delay_set(1, LONGEST_BACKOFF_S)
         client.max_queued_messages_set(MOST_QUEUED)
         client.will_set(topics.presence(device), self._presence("offline"), _QOS, retain=False)
@@ -67,21 +65,7 @@ class Connection:
         client.on_disconnect = self._disconnected
         client.on_connect_fail = self._unreachable
         client.on_message = self._message
-        if settings.ca:
-            self._use_tls(client)
         self._client = client
-
-    def _use_tls(self, client: paho.Client) -> None:
-        settings = self._settings
-        try:
-            context = ssl.create_default_context(cafile=settings.ca)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.load_cert_chain(str(settings.certificate), str(settings.key))
-        except (OSError, ssl.SSLError) as error:
-            raise MqttError(
-                f"mqtt: expected readable PEM files in ca, certificate and key: {error}"
-            ) from None
-        client.tls_set_context(context)
 
     def _presence(self, state: str, obeyed: tuple[int, int] = (0, 0)) -> bytes:
         fleet, own = obeyed
@@ -187,15 +171,41 @@ class Connection:
         self._on_receipt(receipt)
 
 
+def _client(settings: config.Mqtt, name: str) -> paho.Client:
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2, client_id=name, clean_session=True, protocol=paho.MQTTv311
+    )
+    if settings.ca:
+        try:
+            context = ssl.create_default_context(cafile=settings.ca)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.load_cert_chain(str(settings.certificate), str(settings.key))
+        except (OSError, ssl.SSLError) as error:
+            raise MqttError(
+                f"mqtt: expected readable PEM files in ca, certificate and key: {error}"
+            ) from None
+        client.tls_set_context(context)
+    return client
+
+
 def probe(settings: config.Mqtt, device: str, within_s: float = 5.0) -> None:
-    """Connect once and leave again.
+    """Connect once and leave again, beside a publisher that may be running.
 
     Raises:
         MqttError: the broker did not accept the connection in time.
     """
     up = threading.Event()
-    connection = Connection(settings, device, lambda _: None, up.set)
-    connection.start()
+    client = _client(settings, f"{device}-probe")  # two of one name would throw each other out
+
+    def connected(
+        _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
+    ) -> None:
+        if not reason.is_failure:
+            up.set()
+
+    client.on_connect = connected
+    client.connect_async(settings.host, settings.port)
+    client.loop_start()
     try:
         if not up.wait(within_s):
             raise MqttError(
@@ -203,4 +213,14 @@ def probe(settings: config.Mqtt, device: str, within_s: float = 5.0) -> None:
                 f" {within_s:.0f} s; check mqtt.host, mqtt.port and the certificates"
             )
     finally:
-        connection.stop()
+        client.disconnect()
+        client.loop_stop()
+
+
+def answers(settings: config.Mqtt, within_s: float = 2.0) -> bool:
+    """Return whether anything listens where the broker should be; who, is not asked."""
+    try:
+        socket.create_connection((settings.host, settings.port), within_s).close()
+    except OSError:
+        return False
+    return True

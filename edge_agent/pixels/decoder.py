@@ -27,7 +27,7 @@ from edge_agent import sandbox
 from edge_agent.pixels.feeds import Feed, FeedError, JpegFile, OpenCvFeed, is_jpeg_file
 from edge_agent.pixels.frames import Ring
 from edge_agent.pixels.intra import V4l2Camera
-from edge_agent.pixels.keeper import Order, confine, needs
+from edge_agent.pixels.keeper import Order, needs
 
 MESSAGE = struct.Struct("<BBqqIId")
 """Kind, slot, captured (monotonic ns), index, width, height, frames a second."""
@@ -154,7 +154,8 @@ def main() -> None:
     link = socket.socket(fileno=int(sys.argv[1]))
     try:
         asked = Order(**json.load(sys.stdin))
-        confine(asked, dataclasses.replace(needs(asked.source), programs=False))
+        needed = dataclasses.replace(needs(asked.source), programs=False)
+        sandbox.confine(needed, lenient=asked.lenient)
         Decoder(asked, link).run()
     except (BrokenPipeError, ConnectionResetError):
         return

@@ -27,8 +27,6 @@ from urllib.parse import urlsplit
 from edge_agent import config, sandbox
 
 START, KILL = b"S", b"K"
-PERTURB = {"MALLOC_PERTURB_": "165"}
-"""Has glibc overwrite memory as it is freed: fragments of packets do not stay in the heap."""
 RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
 _MOST_BYTES = 4096
 
@@ -141,7 +139,7 @@ class _Decoders:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, **PERTURB},
+                env={**os.environ, **sandbox.PERTURB},
             )
             assert self._process.stdin is not None  # noqa: S101 - for the type checker
             self._process.stdin.write(self._order)
@@ -166,19 +164,6 @@ def needs(source: str) -> sandbox.Needs:
     return sandbox.Needs(tcp_ports=port, programs=True, sockets=True)
 
 
-def confine(asked: Order, needed: sandbox.Needs) -> None:
-    """Confine this process, if the kernel can.
-
-    Raises:
-        SandboxError: it cannot, and the order is not lenient.
-    """
-    try:
-        sandbox.confine(needed)
-    except sandbox.SandboxError:
-        if not asked.lenient:
-            raise
-
-
 def main() -> None:
     """Keep decoders until vision goes."""
     sandbox.die_with_parent(signal.SIGKILL)
@@ -186,7 +171,7 @@ def main() -> None:
     sandbox.forbid_dumps()
     link = socket.socket(fileno=int(sys.argv[1]))
     asked = Order(**json.loads(link.recv(_MOST_BYTES)))
-    confine(asked, needs(asked.source))
+    sandbox.confine(needs(asked.source), lenient=asked.lenient)
     decoders = _Decoders(asked)
     try:
         while said := link.recv(1):

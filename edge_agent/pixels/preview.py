@@ -6,33 +6,28 @@ picture of `pixels.blurred`, before the frame is zeroised.
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from numpy.typing import NDArray
 
 from edge_agent import config
-from edge_agent.core.observation import Detection, Face, Observation
+from edge_agent.core.observation import Detection, Face
 from edge_agent.pixels.blurred import Blurrer, Picture, Scene
 from edge_agent.pixels.faces import FaceWatcher
-from edge_agent.pixels.keeper import Keeper, KeeperError
-from edge_agent.pixels.latency import Health
+from edge_agent.pixels.keeper import Keeper
 from edge_agent.pixels.looker import Allocate
 from edge_agent.pixels.networks import Networks
 from edge_agent.pixels.overhead import OverheadDetector
-from edge_agent.pixels.runtime import RuntimeMissingError
-from edge_agent.pixels.source import FrameDetector, Looks, Source, SourceError, check
-from edge_agent.pixels.weights import WeightsError
+from edge_agent.pixels.source import FrameDetector, Looks, Source, SourceError, opening
 
-__all__ = ["Picture", "Preview", "Scene", "SourceError"]
+__all__ = ["Looking", "Picture", "Scene", "SourceError", "open_preview"]
 
 PICTURE_EVERY_S = 0.2
 HELD_LOOKS = 5
 """Who was found a moment ago stays covered: a network blinks, people do not."""
 
 
-class _Looking:
+class Looking:
     """Finds people and faces, and makes the picture that may be seen."""
 
     def __init__(
@@ -47,8 +42,8 @@ class _Looking:
         self._held: deque[tuple[tuple[Detection, ...], tuple[Face, ...]]] = deque(maxlen=HELD_LOOKS)
         self._made_s = 0.0
         self.invoke_s = 0.0
-        self.picture: Picture | None = None
-        self.scene: Scene | None = None
+        self.seen: tuple[Picture, Scene] | None = None
+        """The newest picture that may be seen, and what is told of it in numbers."""
 
     def detect(self, frame: NDArray[Any]) -> tuple[Detection, ...]:
         """Find people in a (H, W, 3) uint8 BGR frame, and make a picture of it now and then."""
@@ -62,8 +57,9 @@ class _Looking:
             people = tuple(one for looks, _ in self._held for one in looks)
             held = tuple(one for _, looks in self._held for one in looks)
             newest = self._held[-1]
-            self.picture = self._blurrer.picture(frame, people, held, newest=newest)
-            self.scene = self._blurrer.scene(frame)
+            picture = self._blurrer.picture(frame, people, held, newest=newest)
+            self.seen = picture, self._blurrer.scene(frame)
+            self._blurrer.zeroise()  # nothing comes that would overwrite it for several frames
         return moving
 
     def zeroise(self) -> None:
@@ -75,59 +71,30 @@ class _Looking:
             self._counted.zeroise()
 
 
-class Preview:
-    """Observations of a camera, each with the newest picture that may be seen."""
+def open_preview(
+    camera: config.Camera,
+    replay: config.Replay,
+    detector: config.Detector,
+    keeper: Keeper | None = None,
+) -> tuple[Source, Looking]:
+    """Open a camera; return its observations, and what holds the newest picture meanwhile.
 
-    def __init__(
-        self,
-        camera: config.Camera,
-        replay: config.Replay,
-        detector: config.Detector,
-        keeper: Keeper | None = None,
-    ) -> None:
-        """Open a camera.
+    Raises:
+        SourceError: the camera or the networks cannot be used.
+    """
+    made: list[Looking] = []
 
-        Raises:
-            SourceError: the camera or the networks cannot be used.
-        """
-        self._looking: _Looking
-        check(camera.source)
-
-        def look(allocate: Allocate) -> FrameDetector:
-            networks = Networks(detector)
-            overhead = OverheadDetector(allocate) if camera.view == "overhead" else None
-            self._looking = _Looking(
+    def look(allocate: Allocate) -> FrameDetector:
+        networks = Networks(detector)
+        overhead = OverheadDetector(allocate) if camera.view == "overhead" else None
+        made.append(
+            Looking(
                 networks.people(allocate), overhead, networks.faces(allocate, masks=False),
                 Blurrer(allocate),
-            )  # fmt: skip
-            return self._looking
+            )
+        )  # fmt: skip
+        return made[0]
 
-        try:
-            self._source = Source(camera, replay, Looks(look), keeper)
-        except (WeightsError, RuntimeMissingError, KeeperError) as error:
-            raise SourceError(str(error)) from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._source.close()
-
-    def __iter__(self) -> Iterator[tuple[Observation, Picture | None, Scene | None]]:
-        for observation in self._source:
-            yield observation, self._looking.picture, self._looking.scene
-
-    def health(self) -> Health:
-        """Return how well frames were dealt with so far."""
-        return self._source.health()
-
-    @property
-    def aspect(self) -> float:
-        """Width of the picture over its height."""
-        width, height = self._source.size
-        return width / height
+    with opening(camera):
+        source = Source(camera, replay, Looks(look), keeper)
+    return source, made[0]

@@ -4,6 +4,7 @@ A frame's way: decoder → slot → tensor → detections → zeroised → `Obse
 zeroised takes at most 100 ms: a frame that could not make it is zeroised and dropped unseen.
 """
 
+import contextlib
 import functools
 import itertools
 import math
@@ -339,16 +340,26 @@ def open_source(
     Raises:
         SourceError: the source or the detector cannot be used; one line says what to do.
     """
-    check(camera.source)
-    overhead = camera.view == "overhead"
-    try:
+    with opening(camera):
         networks = Networks(detector)
-        people = OverheadDetector if overhead else networks.people
+        people = OverheadDetector if camera.view == "overhead" else networks.people
         looks = Looks(people)
         if faces:
             watching = functools.partial(networks.faces, masks=faces.masks)
             looks = Looks(people, watching, faces.when)
         return Source(camera, replay, looks, keeper)
+
+
+@contextlib.contextmanager
+def opening(camera: config.Camera) -> Iterator[None]:
+    """Open a camera within this; whatever is missing is said in one way.
+
+    Raises:
+        SourceError: the camera or the networks cannot be used.
+    """
+    check(camera.source)
+    try:
+        yield
     except (WeightsError, RuntimeMissingError, KeeperError) as error:
         raise SourceError(str(error)) from None
 
@@ -395,13 +406,9 @@ def suggest_view(
         )
         return comparing[0]
 
-    check(camera.source)
-    try:
-        with Source(camera, replay, Looks(make)) as source:
-            for _ in itertools.islice(source, looks):
-                pass
-    except (WeightsError, RuntimeMissingError, KeeperError) as error:
-        raise SourceError(str(error)) from None
+    with opening(camera), Source(camera, replay, Looks(make)) as source:
+        for _ in itertools.islice(source, looks):
+            pass
     bodies, people = comparing[0].bodies, comparing[0].people
     if bodies < FEWEST_BODIES:
         return None

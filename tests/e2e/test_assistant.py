@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,13 +20,16 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from deploy.local.processes import answers, free_port
-from edge_agent import enrolment
+from edge_agent import config, enrolment, preview
 from edge_agent.core.observation import Box, Detection, Face
 from edge_agent.installation import drawing, server
+from edge_agent.io import keys
 from edge_agent.io.identity import Identity, PlainSeal
 from edge_agent.pixels import blurred
 from edge_agent.pixels.frames import Arena
+from edge_agent.pixels.preview import open_preview
 from edge_agent.wire.installation import KEPT_S
+from tests.integration import doors
 from tests.integration.test_identity import Hall
 
 pytestmark = pytest.mark.slow
@@ -43,6 +48,8 @@ class Assistant:
             '[[lines]]\nid = "main"\nstart = [0.5, 0.0]\nend = [0.5, 1.0]\n[mqtt]\nport = 1\n'
             + more
         )
+        keys.make(folder / "operator-1.pem", "operator").rename(folder / "operator.pub.pem")
+        self.sign()
         self.port = free_port()
         self.log = folder / "assistant.log"
         self.command = [
@@ -51,6 +58,12 @@ class Assistant:
             "--unsafe-development",
         ]  # fmt: skip
         self.address = f"http://127.0.0.1:{self.port}"
+
+    def sign(self) -> None:
+        beside = self.config.with_name("agent.toml.sig")
+        content = self.config.read_bytes()
+        signature = keys.sign_as_operator(self.config.with_name("operator-1.pem"), content)
+        beside.write_text(signature.hex())
 
     def start(self, *more: str) -> None:
         with self.log.open("wb") as out:
@@ -64,6 +77,14 @@ class Assistant:
         with urllib.request.urlopen(f"{self.address}/api/state", timeout=5) as answer:
             found: dict[str, Any] = json.loads(answer.read())
         return found
+
+    def preview(self) -> int | None:
+        """Return the number of the process that owns the camera."""
+        listed = subprocess.run(
+            ["pgrep", "-f", f"edge_agent preview --config {self.config}"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return int(listed.stdout.split()[0]) if listed.stdout else None
 
     def stop(self) -> None:
         self.process.terminate()
@@ -184,22 +205,64 @@ def test_only_near_addresses_enter_and_another_site_cannot_post(assistant: Assis
     assert assistant.state()["aspect"]
 
 
-def test_it_closes_when_its_time_is_over_and_the_eye_goes_with_it(tmp_path: Path) -> None:
+def test_a_preview_that_dies_comes_back_and_ends_with_the_assistant(tmp_path: Path) -> None:
     made = Assistant(tmp_path)
     made.start()
-    eyes = subprocess.run(
-        ["pgrep", "-f", str(made.config)], capture_output=True, text=True, check=False
-    )
-    assert len(eyes.stdout.split()) >= 2
+    first = made.preview()
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    seen = made.state()["seen"]
+    deadline = time.monotonic() + 30
+    while made.preview() in (None, first) or made.state()["aspect"] is None:
+        assert time.monotonic() < deadline, made.log.read_text()
+        time.sleep(0.2)
+    assert made.state()["seen"] == seen
     made.stop()
-    time.sleep(1)
-    left = subprocess.run(
-        ["pgrep", "-f", str(made.config)], capture_output=True, text=True, check=False
-    )
-    assert left.stdout == ""
-    assert "event=assistant_closed" in made.log.read_text()
+    assert made.preview() is None
     told = made.log.read_text()
-    assert "event=assistant_visited visitors=1" in told
+    for event in ("restart process=preview", "assistant_visited visitors=1", "assistant_closed"):
+        assert f"event={event}" in told
+    assert "Traceback" not in told
+
+
+def test_a_configuration_that_is_not_the_operators_opens_nothing(assistant: Assistant) -> None:
+    assistant.stop()
+    with assistant.config.open("a") as changed:
+        changed.write("# somebody was here\n")
+    done = subprocess.run(assistant.command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "not the signature of agent.toml" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(assistant: Assistant) -> None:
+    done = subprocess.run(assistant.command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cannot be listened on (Address already in use); give another --port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_five_ways_in_and_five_out_pass_and_one_less_does_not(tmp_path: Path) -> None:
+    film = tmp_path / "door.avi"
+    chance = np.random.default_rng(5)
+    doors.write(film, doors.walk(chance, preview.WALK_EACH_WAY), chance, 60)
+    camera = config.Camera(source=str(film), fps=doors.FPS, view="overhead")
+    whole, short = preview.Walk("overhead"), preview.Walk("overhead")
+    for walk in (whole, short):
+        walk.obey({"walk": "begin", "start": [0.0, 0.5], "end": [1.0, 0.5]})
+    before = whole.seen
+    opened, looking = open_preview(camera, config.Replay(pace="fast"), config.Detector())
+    with opened as source:
+        for number, observation in enumerate(source):
+            whole.observe(observation)
+            if number > 100:  # the first two ways are not seen
+                short.observe(observation)
+    whole.obey({"walk": "end"})
+    short.obey({"walk": "end"})
+    assert (whole.state, whole.why) == ("passed", "")
+    assert whole.seen is before  # ten changes
+    assert (short.state, short.why) == ("failed", "too_few_forward")
+    assert looking.seen is not None
 
 
 def test_a_proposal_reaches_the_operator_and_is_gone_after_a_day(
@@ -269,7 +332,7 @@ def test_a_device_that_declares_no_picture_is_refused_by_the_city(
     for device, why in (("bus-043", "declares no installation picture"), ("bus-9", "another's")):
         proposal = Proposal(device=device, view="side", lines=lines, checks=(), picture=picture)
         with pytest.raises(enrolment.EnrolmentError, match=why):
-            enrolment.propose(enrolment.word_of(identity), proposal)
+            enrolment.propose(enrolment.credentials_of(identity), proposal)
 
 
 # -- what may be seen

@@ -23,7 +23,7 @@ import pytest
 import simplejpeg
 from numpy.typing import NDArray
 
-from edge_agent import config
+from edge_agent import config, sandbox
 from edge_agent.pixels import faces, weights
 from edge_agent.pixels.networks import Networks
 from tests.forensics.scanner import Fingerprints, file, files, memory, pieces
@@ -140,6 +140,17 @@ def fingerprints() -> Fingerprints:
     return Fingerprints(marks)
 
 
+@pytest.fixture(scope="module")
+def preview_fingerprints() -> Fingerprints:
+    """Return the marked frame's pieces as they are before the picture that may be seen is made."""
+    frame = simplejpeg.decode_jpeg(coded(MARKED), "BGR")
+    small = cv2.resize(frame, (480, 360), interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    return Fingerprints({
+        **pieces(small.tobytes(), "picture", 1000), **pieces(grey.tobytes(), "luma", 1000)
+    })  # fmt: skip
+
+
 def child_of(process: int) -> int:
     listed = subprocess.run(
         ["pgrep", "-P", str(process)], capture_output=True, text=True, check=True
@@ -181,9 +192,9 @@ def stopped_after_the_deadline(
 ) -> Iterator[dict[str, int]]:  # fmt: skip
     """Yield the processes of a run, both stopped so long after the marked frame's capture."""
     paths = [str(ROOT)] if zeroing else [str(HERE / "unzeroed"), str(ROOT)]
-    environment = {**os.environ, "PYTHONPATH": ":".join(paths), "MALLOC_PERTURB_": "165"}
-    if not zeroing:
-        del environment["MALLOC_PERTURB_"]
+    environment = {**os.environ, "PYTHONPATH": ":".join(paths)}
+    if zeroing:
+        environment |= sandbox.PERTURB
     mode = "scrubbed" if zeroing else "unscrubbed"
     watched = subprocess.Popen(
         [python, str(HERE / "watched.py"), str(film), str(fps), runtime, mode, "99",
@@ -239,6 +250,19 @@ def test_100_ms_after_its_capture_nothing_of_a_face_is_in_memory(
     assert sum(sum(hits.values()) for hits in found.values()) == 0
 
 
+def test_100_ms_after_its_capture_the_preview_keeps_what_may_be_seen_alone(
+    film: Path, preview_fingerprints: Fingerprints
+) -> None:
+    hits = {}
+    for zeroing in (True, False):
+        with stopped_after_the_deadline(film, zeroing=zeroing, looked_for="preview") as processes:
+            hits[zeroing] = scan(processes, preview_fingerprints)
+        show("preview" if zeroing else "control: nothing zeroised", hits[zeroing])
+    assert sum(sum(found.values()) for found in hits[True].values()) == 0
+    assert hits[False]["vision"]["picture"] >= 100
+    assert hits[False]["vision"]["luma"] >= 100
+
+
 def test_without_zeroing_pieces_of_faces_are(film: Path, face_fingerprints: Fingerprints) -> None:
     with stopped_after_the_deadline(film, zeroing=False, looked_for="faces") as processes:
         found = scan(processes, face_fingerprints)
@@ -277,7 +301,7 @@ def test_a_backend_leaves_nothing_after_one_run_on_zeros(fingerprints: Fingerpri
             child = subprocess.Popen(
                 [python, "-c", script, runtime, str(raw), mode], cwd=ROOT, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env={**os.environ, "MALLOC_PERTURB_": "165"},
+                env={**os.environ, **sandbox.PERTURB},
             )  # fmt: skip
             try:
                 assert child.stdout is not None

@@ -1,9 +1,10 @@
 """The pixel wall on a film, watched: says when each frame was captured. Started by a test.
 
 Arguments: the film, frames a second, the runtime, `scrubbed` or `unscrubbed`, after which frame to
-stop, and `people` or `faces`. With `faces`, they are found wherever the network thinks most of one,
-since the film has none, and masks are judged on them. It prints `INDEX CAPTURED_NS` once a frame's
-observation is out, and goes on.
+stop, and `people`, `faces` or `preview`. With `faces`, they are found wherever the network thinks
+most of one, since the film has none, and masks are judged on them; with `preview`, a picture that
+may be seen is made of each frame. It prints `INDEX CAPTURED_NS` once a frame's observation is out,
+and goes on.
 """
 
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 
 from edge_agent import config
 from edge_agent.pixels import faces
+from edge_agent.pixels.blurred import Blurrer
 from edge_agent.pixels.capture import Frame
+from edge_agent.pixels.preview import open_preview
 from edge_agent.pixels.source import FacesWanted, Source, open_source
 
 film, fps, runtime, mode, last, looked_for = sys.argv[1:]
@@ -28,12 +31,19 @@ def observed(source: Source, frame: Frame):  # type: ignore[no-untyped-def]
 Source._observe = observed  # type: ignore[method-assign]
 if mode == "unscrubbed":
     Source._scrub = lambda _: None  # type: ignore[method-assign, misc]
+    Blurrer.zeroise = lambda _: None  # type: ignore[method-assign, misc]
 camera = config.Camera(source=film, fps=float(fps))
 threads = 1 if looked_for == "people" else 2
 detector = config.Detector.model_validate({"runtime": runtime, "threads": threads})
 wanted = FacesWanted(masks=True) if looked_for == "faces" else None
 faces.MOST_FACES = 4
-with open_source(camera, config.Replay(pace="real"), detector, faces=wanted) as source:
+replay = config.Replay(pace="real")
+opened = (
+    open_preview(camera, replay, detector)[0]
+    if looked_for == "preview"
+    else open_source(camera, replay, detector, faces=wanted)
+)
+with opened as source:
     if wanted:
         source._faces._detector._lowest = -50.0  # type: ignore[union-attr]
     print("keeper", source._keeper._process.pid, flush=True)

@@ -84,14 +84,33 @@ def crowd(chance: np.random.Generator, half: float) -> list[Walker]:
     return walkers
 
 
+def walk(chance: np.random.Generator, times: int) -> list[Walker]:
+    """Return somebody who walks down and up again, so many times each."""
+    height, width = SIZE
+    clothes, hair = chance.integers(10, 80, 3).tolist(), chance.integers(5, 90, 3).tolist()
+    ends = ((-50.0, height + 50.0), (height + 50.0, -50.0))
+    return [
+        Walker(width / 2, 0.0, *ends[way % 2], 14 + 50 * way, 8.0, 26.0, clothes, hair)
+        for way in range(2 * times)
+    ]
+
+
 def film(path: Path, seed: int, half: float, floor: float) -> tuple[int, int]:
-    """Write a film; return its true passages downwards and upwards."""
+    """Write a film of a crowd; return its true passages downwards and upwards."""
     chance = np.random.default_rng(seed)
+    walkers = crowd(chance, half)
+    write(path, walkers, chance, floor)
+    passing = [w for w in walkers if w.turn is None]
+    down = sum(w.end > w.begin for w in passing)
+    return down, len(passing) - down
+
+
+def write(path: Path, walkers: list[Walker], chance: np.random.Generator, floor: float) -> None:
+    """Write a film of walkers on a floor of some grey."""
     height, width = SIZE
     grain = cv2.resize(chance.normal(floor, 6, (height // 8, width // 8, 3)), (width, height))
     base = np.clip(grain + chance.normal(0, 2, (height, width, 3)), 0, 255)
     base[height // 2 - 2 : height // 2 + 2] += 25
-    walkers = crowd(chance, half)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (width, height))
     for frame in range(max(w.at for w in walkers) + 120):
         image = base * (1 + 0.05 * np.sin(frame / 70))
@@ -102,9 +121,6 @@ def film(path: Path, seed: int, half: float, floor: float) -> tuple[int, int]:
         noisy = cv2.GaussianBlur(image, (3, 3), 0) + chance.normal(0, 4, image.shape)
         writer.write(np.clip(noisy, 0, 255).astype(np.uint8))
     writer.release()
-    passing = [w for w in walkers if w.turn is None]
-    down = sum(w.end > w.begin for w in passing)
-    return down, len(passing) - down
 
 
 def draw(image: np.ndarray, walker: Walker, y: float, frame: int) -> None:

@@ -19,18 +19,7 @@ from edge_agent.io import keys
 from edge_agent.io.identity import Identity, IdentityError, PlainSeal
 from edge_agent.io.mqtt import MqttError, probe
 from edge_agent.wire.enrolment import Welcome
-
-AGENT = """device = "{name}"
-number = 1
-data_dir = "/var/lib/dizaine/spool"
-key_file = "/run/credentials/dizaine-vision.service/signing-key"
-[camera]
-source = "/dev/video0"
-[[lines]]
-id = "door"
-start = [0.5, 0.0]
-end = [0.5, 1.0]
-"""
+from tests.records import an_agent
 
 
 class Hall:
@@ -63,7 +52,7 @@ class Hall:
 
     def claim(self, name: str, *more: str, settings: str = "") -> Path:
         configuration = self.folder / f"{name}.toml"
-        configuration.write_text(AGENT.format(name=name) + settings)
+        configuration.write_text(an_agent(name, more=settings))
         self.say(
             "dizaine-agent", "sign", "--config", str(configuration),
             "--key", str(self.folder / "operator.pem"),
@@ -249,13 +238,13 @@ def test_a_server_cannot_slip_in_a_configuration_of_another_operator(hall: Hall)
     forged = answer.model_copy(update={"signature": "00" * 64})
     etc = hall.folder / "bus-7/etc"
     with pytest.raises(EnrolmentError, match="not signed by the operator"):
-        enrolment.settle(claim, forged, identity, etc)
+        enrolment.accept(claim, forged, identity, etc)
     assert not (etc / "agent.toml").exists()
     with pytest.raises(IdentityError):
         identity.certificate()
     stranger = answer.model_copy(update={"device": "bus-8"})
     with pytest.raises(EnrolmentError, match="got one for bus-8"):
-        enrolment.settle(claim, stranger, identity, etc)
+        enrolment.accept(claim, stranger, identity, etc)
 
 
 def test_a_power_cut_at_any_write_leaves_a_device_that_can_go_on(

@@ -25,25 +25,13 @@ from edge_agent.publisher import About, Publisher
 from edge_agent.wire import codec, signature, topics
 from edge_agent.wire.declaration import Line
 from edge_agent.wire.messages import Receipt
-from tests.records import KEY, a_declaration
+from tests.records import KEY, a_declaration, an_agent
 
 pytestmark = pytest.mark.slow
 DOORS = ("front", "middle", "rear", "driver")
 FIRST = datetime(2026, 11, 2, tzinfo=UTC)
 WEEKS, LENGTH_S = 3, 900
 OFFLINE_WEEK = 2
-AGENT = """device = "bus-1"
-data_dir = "{folder}"
-key_file = "/k"
-[camera]
-source = "/dev/video0"
-[[lines]]
-id = "front"
-start = [0.5, 0.0]
-end = [0.5, 1.0]
-[mqtt]
-port = 1
-"""
 
 
 class IgnitionOffError(Exception):
@@ -102,7 +90,7 @@ class Bus:
             )
         )
         self._agent = configuration.parse(
-            AGENT.format(folder=folder).encode(), "x", signed=False
+            an_agent(folder=str(folder), more="[mqtt]\nport = 1\n").encode(), "x", signed=False
         ).agent
         self.publisher: Publisher | None = None
         self.spooled: set[tuple[str, datetime]] = set()
@@ -231,7 +219,9 @@ def test_before_the_clock_is_set_nothing_begins(caplog: pytest.LogCaptureFixture
 def test_the_publisher_speaks_to_nobody_before_the_clock_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = configuration.parse(AGENT.format(folder=tmp_path).encode(), "x", signed=False).agent
+    agent = configuration.parse(
+        an_agent(folder=str(tmp_path), more="[mqtt]\nport = 1\n").encode(), "x", signed=False
+    ).agent
     about = About("0" * 64, confined=True)
     publisher = Publisher(agent, a_declaration(), tmp_path / "calls", about)
     started: list[int] = []

@@ -17,19 +17,9 @@ from edge_agent.io import keys
 from edge_agent.updating import NoOfferError, UpdateError, Updater
 from edge_agent.wire.manifest import Kind, Manifest
 from tests.integration.certificates import certify
+from tests.records import an_agent
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
-AGENT = """device = "bus-1"
-number = {number}
-data_dir = "/var/lib/dizaine/spool"
-key_file = "/k"
-[camera]
-source = "/dev/video0"
-[[lines]]
-id = "door"
-start = [0.5, 0.0]
-end = [0.5, 1.0]
-"""
 
 
 class Bench:
@@ -59,7 +49,7 @@ class Bench:
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(f"{name} {number}".encode())
         if kind == "configuration":
-            content = AGENT.format(number=number).encode()
+            content = an_agent(number=number).encode()
             (folder / "agent.toml").write_bytes(content)
             signature = keys.sign_as_operator(self.key, content)
             (folder / "agent.toml.sig").write_text(signature.hex())
@@ -275,7 +265,7 @@ def test_an_offer_is_made_and_taken_on_the_command_line(
     words = ["--kind", "configuration", "--target", "bus-1", "--number", "7"]
     files = ["agent.toml", "agent.toml.sig"]
     assert main(["offer", str(folder), *files, *words, "--key", str(bench.key)]) == 0
-    (bench.etc / "agent.toml").write_text(AGENT.format(number=1))
+    (bench.etc / "agent.toml").write_text(an_agent())
     take = [
         "update", "--config", str(bench.etc / "agent.toml"), "--state",
         str(bench.folder / "device/updates.json"), "--from", str(folder),
