@@ -39,7 +39,7 @@ firmware: ## The device's image and update for ARCH=amd64|arm64, in out/image
 	@firmware/image/build.sh $(or $(ARCH),amd64)
 
 firmware-test: setup ## The life of a device in qemu: enrol, count, update, power cuts, tampering (root)
-	@deploy/local/firmware_test.sh $(ARGS)
+	@ARCH=$(or $(ARCH),amd64) deploy/local/firmware_test.sh $(ARGS)
 
 models: setup ## Convert and train the models again from their sources (2 GB, 20 minutes)
 	@models/convert/run.sh $(ARGS)

@@ -50,13 +50,13 @@ def claim(config: AggregatorConfig, given: argparse.Namespace) -> int:
     trusted = _read(given.authority).decode() if given.authority else None
     issuer = Issuer(config, open_database(config))
     made = _or_say(
-        lambda: issuer.promise(
+        lambda: issuer.make_claim(
             place_of(given, signed.declared.device),
             signed,
-            given.hours,
-            trusted,
-            COMMAND_LINE,
             _now(),
+            hours=given.hours,
+            authority=trusted,
+            by=COMMAND_LINE,
         )
     )
     _write(given.out, made.model_dump_json(indent=1))

@@ -90,16 +90,25 @@ class Issuer:
         )
         self._address = config.web.address or f"http://127.0.0.1:{config.web.port}/"
 
-    def promise(  # noqa: PLR0917 - each is needed once
+    def make_claim(
         self,
         place: Place,
         signed: Signed,
+        now: datetime,
+        *,
         hours: int,
         authority: str | None,
         by: str,
-        now: datetime,
     ) -> Claim:
         """Make a claim for a device that is not there yet.
+
+        Args:
+            place: where it will be.
+            signed: its configuration.
+            now: when.
+            hours: how long the claim is good.
+            authority: who signed this server's certificate, where it is not a public authority.
+            by: who made the claim.
 
         Raises:
             IssuingError: there is such a device, or its configuration is not its operator's.
@@ -117,7 +126,7 @@ class Issuer:
             "signature": signed.signature.hex(),
         }  # fmt: skip
         with self._database.engine.begin() as connection:
-            self._database.fleet.promise(connection, row)
+            self._database.fleet.add_claim(connection, row)
             self._database.trail.note(
                 connection, int(now.timestamp()), by, "claim-made", device=device, until_s=until_s
             )
@@ -257,11 +266,6 @@ class Issuer:
         except OSError as error:
             raise ConfigError(f"{target}: cannot be written ({error.strerror})") from None
         return target
-
-    @property
-    def writes_list(self) -> bool:
-        """Whether the configuration says where the broker reads the list."""
-        return self._settings.revoked is not None
 
     def _certify(
         self,

@@ -73,11 +73,6 @@ def certificate(
     issuer: x509.Certificate,
 ) -> x509.CertificateBuilder:
     """Return what every certificate of ours that is no authority's begins with."""
-    usage = x509.KeyUsage(
-        digital_signature=True, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, key_cert_sign=False, crl_sign=False,
-        encipher_only=False, decipher_only=False,
-    )  # fmt: skip
     return (
         x509.CertificateBuilder()
         .subject_name(_name(name))
@@ -87,7 +82,7 @@ def certificate(
         .not_valid_before(period[0])
         .not_valid_after(period[1])
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
+        .add_extension(_usage(authority=False), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(_identifier(issuer), critical=False)
     )
@@ -107,11 +102,6 @@ def _authority_certificate(  # noqa: PLR0917 - each is needed once
     begin: datetime,
     years: int,
 ) -> x509.Certificate:
-    usage = x509.KeyUsage(
-        digital_signature=False, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
-        encipher_only=False, decipher_only=False,
-    )  # fmt: skip
     own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key())
     return (
@@ -123,11 +113,20 @@ def _authority_certificate(  # noqa: PLR0917 - each is needed once
         .not_valid_before(begin)
         .not_valid_after(begin + timedelta(days=365 * years))
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(usage, critical=True)
+        .add_extension(_usage(authority=True), critical=True)
         .add_extension(own, critical=False)
         .add_extension(issuer, critical=False)
         .sign(by, hashes.SHA256())
     )
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    """Return what a key is for: an authority's for certificates, any other for what it says."""
+    return x509.KeyUsage(
+        digital_signature=not authority, key_cert_sign=authority, crl_sign=authority,
+        content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
 
 
 def _name(common: str) -> x509.Name:

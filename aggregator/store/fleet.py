@@ -25,7 +25,7 @@ class FleetStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def promise(self, connection: sa.Connection, row: dict[str, Any]) -> None:
+    def add_claim(self, connection: sa.Connection, row: dict[str, Any]) -> None:
         """Keep a claim; an older one of that device ends with it."""
         table = schema.claim
         connection.execute(sa.delete(table).where(table.c.device == row["device"]))

@@ -18,6 +18,8 @@ need mosquitto postgresql chromium procps gdb strace rabbitmq-server kannel kann
   python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 deploy/local/tflite.sh
+# balena's own reader is JavaScript; without npm its one test is skipped, and says so.
+npm ci --silent --ignore-scripts --prefix tests/contract/balena >/dev/null 2>&1 || true
 
 echo "== tests"
 # Side by side; but what measures time, or what is left after a frame, runs alone.

@@ -19,12 +19,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from edge_agent.wire.enrolment import Claim, Enrolment, Welcome
 from firmware.device import cards, disks, labels, release
-from firmware.device.cards import CardError
-from firmware.device.release import Release, ReleaseError
+from firmware.device.errors import ToolError
+from firmware.device.release import Release
 from firmware.device.words import Words, language
 
 WRONG_INPUT = 2
 SECONDS_TO_CANCEL = 10
+_ADDRESSES = ("https://", "http://127.0.0.1:", "http://localhost:")
 _HOST = re.compile(r"[A-Za-z0-9.:-]{1,253}")
 
 
@@ -127,20 +128,15 @@ class Tool:
             self._screen.print(words.replace("{seconds}", str(SECONDS_TO_CANCEL)), style="bold")
         self._wait("{seconds}")
         # 3.
+        extra = {} if given.no_assistant else {"assistant": b"1\n"}
+        if given.ntp:
+            extra["site.conf"] = f"NTP={given.ntp}\n".encode()
         outcomes: dict[Path, str] = {}
         with self._bars() as bars:
             threads = [
                 threading.Thread(
                     target=self._write_one,
-                    args=[
-                        image,
-                        claim,
-                        disk,
-                        given.ntp,
-                        not given.no_assistant,
-                        bars,
-                        outcomes,
-                    ],
+                    args=[image, claim, disk, extra, bars, outcomes],
                 )
                 for claim, disk in ready
             ]
@@ -159,13 +155,12 @@ class Tool:
                 self.tell(said, "bold green")
         return WRONG_INPUT if outcomes else 0
 
-    def _write_one(  # noqa: PLR0917 - each is needed once
+    def _write_one(  # noqa: PLR0917 - what a thread is started with
         self,
         image: Release,
         claim: Claim,
         disk: disks.Disk,
-        ntp: str | None,
-        assistant: bool,
+        extra: dict[str, bytes],
         bars: Progress,
         outcomes: dict[Path, str],
     ) -> None:
@@ -175,14 +170,9 @@ class Tool:
             cards.write(image, disk.path, lambda n: bars.advance(bar, n))
             bars.reset(bar, description=f"{claim.device} {self._words['reading']}")
             cards.read_back(image, disk.path, lambda n: bars.advance(bar, n))
-            files = {"claim.json": claim.model_dump_json().encode()}
-            if assistant:
-                files["assistant"] = b"1\n"
-            if ntp:
-                files["site.conf"] = f"NTP={ntp}\n".encode()
-            cards.put_on(disk.path, files)
+            cards.put_on(disk.path, {"claim.json": claim.model_dump_json().encode(), **extra})
             self._half_written.discard(disk.path)
-        except CardError as error:
+        except ToolError as error:
             outcomes[disk.path] = self._words.say(error.word, **error.found)
 
     def _claim(self, path: Path) -> Claim | None:
@@ -210,7 +200,7 @@ class Tool:
             bar = bars.add_task(self._words["reading"], total=kept.content)
             try:
                 cards.read_back(kept, disk.path, lambda n: bars.advance(bar, n))
-            except CardError as error:
+            except ToolError as error:
                 if error.word != "card_differs":
                     raise
                 return self.fail("card_changed")
@@ -240,6 +230,8 @@ class Tool:
 
     def enrol(self, given: argparse.Namespace) -> int:
         """Take requests on a stick to the city, and bring its answers back onto it."""
+        if not given.url.startswith(_ADDRESSES):
+            return self.fail("url_bad", url=given.url)
         requests = sorted(given.stick.glob("*.request.json"))
         if not requests:
             return self.fail("no_request", path=given.stick)
@@ -305,8 +297,6 @@ class Tool:
 
 
 def _ask(url: str, asked: Enrolment) -> Welcome:
-    if not url.startswith(("https://", "http://127.0.0.1", "http://localhost")):
-        raise ValueError("https://…")
     request = urllib.request.Request(  # noqa: S310 - https, or this computer
         f"{url.rstrip('/')}/enrol", asked.model_dump_json().encode(),
         {"Content-Type": "application/json"},
@@ -328,12 +318,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status: 2 where the input is wrong."""
     given = _parser().parse_args(argv)
     tool = Tool(Words(language(given.lang)), quick=given.quick)
-    deed: Callable[[argparse.Namespace], int] = getattr(
-        tool, {"list": "show"}.get(given.command, given.command)
-    )
+    deed: Callable[[Tool, argparse.Namespace], int] = given.deed
     try:
-        return deed(given)
-    except (CardError, ReleaseError) as error:
+        return deed(tool, given)
+    except ToolError as error:
         return tool.fail(error.word, **error.found)
     except KeyboardInterrupt:
         return tool.interrupted()
@@ -344,8 +332,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lang", choices=["fr", "en"], help="language (default: this computer's)")
     parser.add_argument("--quick", action="store_true", help="do not wait before writing")
     top = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    top.add_parser("list", help="cartes / cards")
+    own = top.add_parser("list", help="cartes / cards")
+    own.set_defaults(deed=Tool.show)
     own = top.add_parser("trust", help="à faire une fois / to do once")
+    own.set_defaults(deed=Tool.trust)
     own.add_argument("authority", type=Path, metavar="CA.pem")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("release", type=Path, metavar="RELEASE", help="folder with disk.img")
@@ -356,23 +346,30 @@ def _parser() -> argparse.ArgumentParser:
         help="compter dès le démarrage / count from the first start",
     )  # fmt: skip
     own = top.add_parser("flash", parents=[written], help="écrire une carte / write a card")
+    own.set_defaults(deed=Tool.flash)
     own.add_argument("--to", required=True, metavar="DISK")
     own.add_argument("--claim", required=True, type=Path, metavar="FILE")
     own = top.add_parser("batch", parents=[written], help="plusieurs cartes / several cards")
+    own.set_defaults(deed=Tool.batch)
     own.add_argument("--to", required=True, nargs="+", metavar="DISK")
     own.add_argument("--claims", required=True, type=Path, metavar="FOLDER")
     own = top.add_parser("verify", parents=[shared], help="vérifier / verify")
+    own.set_defaults(deed=Tool.verify)
     own.add_argument("card", metavar="DISK")
     own = top.add_parser("label", help="étiquettes / labels")
+    own.set_defaults(deed=Tool.label)
     own.add_argument("claims", nargs="+", type=Path, metavar="CLAIM")
     own.add_argument("--site", default="", help="lieu / place")
     own.add_argument("--out", type=Path, default=Path("labels.html"))
     own = top.add_parser("enrol", help="inscrire par clé USB / enrol by a stick")
+    own.set_defaults(deed=Tool.enrol)
     own.add_argument("stick", type=Path, metavar="FOLDER")
     own.add_argument("--url", required=True, help="https://…")
     own = top.add_parser("selftest", help="auto-test / self-test")
+    own.set_defaults(deed=Tool.selftest)
     own.add_argument("device", metavar="http://…", help="adresse de l'assistant / its address")
     own = top.add_parser("wipe", help="effacer, avec reçu / wipe, with a receipt")
+    own.set_defaults(deed=Tool.wipe)
     own.add_argument("card", metavar="DISK")
     own.add_argument("--device", default="", metavar="ID")
     own.add_argument("--out", type=Path, metavar="FILE.html")

@@ -1,7 +1,8 @@
 """Writes a card, reads it back, puts a claim on it, and wipes it.
 
-Only what has content is written (210 of 2,100 MB), and what was written is read back from the card
-itself, not from the computer's memory of it, and compared with what the release's signature says.
+Only what has content is written, an eighth of the image; what was written is read back from the
+card itself, not from the computer's memory of it, and compared with what the release's signature
+says.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from firmware.device.errors import ToolError
 from firmware.device.release import Release, Stretch
 
 BLOCK = 4 * 1024 * 1024
@@ -22,20 +24,11 @@ _BLKFLSBUF = 0x1261
 Progress = Callable[[int], None]
 
 
-class CardError(RuntimeError):
-    """The card cannot be used: a word of words.toml, and what was found."""
-
-    def __init__(self, word: str, **found: object) -> None:
-        super().__init__(word)
-        self.word = word
-        self.found = found
-
-
 def write(release: Release, card: Path, progress: Progress) -> None:
     """Write a release to a card; where that is cut short, the card is left unable to start.
 
     Raises:
-        CardError: the image is not what the release says, or the card would not take it.
+        ToolError: the image is not what the release says, or the card would not take it.
     """
     with _opened(card, release.size) as target, release.image.open("rb") as source:
         # The first blocks last: until then it is no card that could start.
@@ -48,7 +41,7 @@ def write(release: Release, card: Path, progress: Progress) -> None:
                 progress(len(data))
             if stretch.sha256 and digest.hexdigest() != stretch.sha256:
                 os.pwrite(target, bytes(BLOCK), 0)
-                raise CardError("image_damaged", path=release.image)
+                raise ToolError("image_damaged", path=release.image)
         os.fsync(target)
 
 
@@ -56,7 +49,7 @@ def read_back(release: Release, card: Path, progress: Progress) -> None:
     """Compare what is on a card with what the release says.
 
     Raises:
-        CardError: it differs: the card is worn, or not what its label says.
+        ToolError: it differs: the card is worn, or not what its label says.
     """
     with _opened(card, release.size) as target:
         for stretch in release.stretches:
@@ -65,14 +58,14 @@ def read_back(release: Release, card: Path, progress: Progress) -> None:
                 digest.update(data)
                 progress(len(data))
             if digest.hexdigest() != stretch.sha256:
-                raise CardError("card_differs", at=f"{stretch.start // 2**20} MiB")
+                raise ToolError("card_differs", at=f"{stretch.start // 2**20} MiB")
 
 
 def put_on(card: Path, files: dict[str, bytes]) -> None:
     """Put files into the boot partition's folder `dizaine`.
 
     Raises:
-        CardError: there is no such partition, or mtools is missing.
+        ToolError: there is no such partition, or mtools is missing.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
@@ -88,7 +81,7 @@ def read_from(card: Path, name: str) -> bytes:
     """Return a file of the folder `dizaine` on a card; nothing where there is none."""
     try:
         return _mtools("mtype", "-i", f"{card}@@{ESP_START}", f"::dizaine/{name}")
-    except CardError:
+    except ToolError:
         return b""
 
 
@@ -96,7 +89,7 @@ def wipe(card: Path, progress: Progress) -> str:
     """Overwrite a whole card with zeros and read it back; return the SHA-256 of what is left.
 
     Raises:
-        CardError: it cannot be written, or something is left.
+        ToolError: it cannot be written, or something is left.
     """
     digest = hashlib.sha256()
     with _opened(card, 0) as target:
@@ -108,7 +101,7 @@ def wipe(card: Path, progress: Progress) -> str:
     with _opened(card, 0) as target:
         for at, data in _pieces(target, Stretch(0, size, "")):
             if data.count(0) != len(data):
-                raise CardError("card_not_wiped", at=f"{at // 2**20} MiB")
+                raise ToolError("card_not_wiped", at=f"{at // 2**20} MiB")
             digest.update(data)
             progress(len(data))
     return digest.hexdigest()
@@ -128,21 +121,21 @@ def _opened(card: Path, least: int) -> Iterator[int]:
         flags = os.O_RDWR | (os.O_EXCL if is_block else os.O_CREAT)
         target = os.open(card, flags | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise CardError("card_cannot_be_opened", path=card, why=error.strerror) from None
+        raise ToolError("card_cannot_be_opened", path=card, why=error.strerror) from None
     try:
         if is_block:
             import fcntl  # noqa: PLC0415 - Linux alone has such cards
 
             fcntl.ioctl(target, _BLKFLSBUF)
             if os.lseek(target, 0, os.SEEK_END) < least:
-                raise CardError("disk_small", detail=f"{least / 1e9:.1f} GB")
+                raise ToolError("disk_small", detail=f"{least / 1e9:.1f} GB")
         elif os.fstat(target).st_size < least:
             os.ftruncate(target, least)
         os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
         yield target
         os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
     except OSError as error:
-        raise CardError("card_failed", path=card, why=error.strerror) from None
+        raise ToolError("card_failed", path=card, why=error.strerror) from None
     finally:
         os.close(target)
 
@@ -152,7 +145,7 @@ def _pieces(source: int, stretch: Stretch) -> Iterator[tuple[int, bytes]]:
     while at < end:
         data = os.pread(source, min(BLOCK, end - at), at)
         if not data:
-            raise CardError("image_short", at=f"{at // 2**20} MiB")
+            raise ToolError("image_short", at=f"{at // 2**20} MiB")
         yield at, data
         at += len(data)
 
@@ -168,7 +161,7 @@ def _mtools(program: str, *words: str) -> bytes:
     try:
         done = subprocess.run([program, *words], check=True, capture_output=True)  # noqa: S603
     except FileNotFoundError:
-        raise CardError("mtools_missing") from None
+        raise ToolError("mtools_missing") from None
     except subprocess.CalledProcessError as error:
-        raise CardError("not_our_card", why=error.stderr.decode(errors="replace").strip()) from None
+        raise ToolError("not_our_card", why=error.stderr.decode(errors="replace").strip()) from None
     return done.stdout

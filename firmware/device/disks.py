@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firmware.device.errors import ToolError
+
 LARGEST_CARD = 300 * 10**9
 SMALLEST_CARD = 2 * 10**9
 _COLUMNS = "NAME,PATH,SIZE,RM,HOTPLUG,TRAN,MOUNTPOINTS,MODEL,SERIAL,TYPE,FSTYPE,PARTLABEL,LABEL,RO"
@@ -45,11 +47,18 @@ class Disk:
 
 
 def listed() -> list[Disk]:
-    """Return this computer's disks."""
-    done = subprocess.run(  # noqa: S603 - a program of the system
-        ["/usr/bin/lsblk", "--json", "--bytes", "--output", _COLUMNS],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+    """Return this computer's disks.
+
+    Raises:
+        ToolError: it has no lsblk.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603 - a program of the system
+            ["/usr/bin/lsblk", "--json", "--bytes", "--output", _COLUMNS],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+    except OSError:
+        raise ToolError("lsblk_missing") from None
     return read(done.stdout)
 
 

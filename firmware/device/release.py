@@ -13,16 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from firmware.device.errors import ToolError
+
 TRUST = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "dizaine/updates-ca.pem"
-
-
-class ReleaseError(RuntimeError):
-    """The release is not what it should be: a word of words.toml, and what was found."""
-
-    def __init__(self, word: str, **found: object) -> None:
-        super().__init__(word)
-        self.word = word
-        self.found = found
+_NAMED = ("disk.bmap", "release.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +47,12 @@ def trust(authority: Path) -> str:
     """Keep whose releases are believed from now on; return the certificate's fingerprint.
 
     Raises:
-        ReleaseError: it is no certificate.
+        ToolError: it is no certificate.
     """
     try:
         certificate = x509.load_pem_x509_certificate(authority.read_bytes())
     except (OSError, ValueError):
-        raise ReleaseError("no_certificate", path=authority) from None
+        raise ToolError("no_certificate", path=authority) from None
     TRUST.parent.mkdir(parents=True, exist_ok=True)
     TRUST.write_bytes(authority.read_bytes())
     return certificate.fingerprint(SHA256()).hex()[:16]
@@ -68,40 +62,42 @@ def open_release(folder: Path) -> Release:
     """Read a release, and believe it only if whoever is trusted signed it.
 
     1. SHA256SUMS is signed by a certificate that the trusted authority signed.
-    2. The image's map (bmap) is the one that SHA256SUMS names; it names every part of the image.
+    2. What the release is called, and the image's map (bmap), are those that SHA256SUMS names; the
+       map names every part of the image.
 
     Raises:
-        ReleaseError: it is not whole, or not signed by them.
+        ToolError: it is not whole, or not signed by them.
     """
     if not TRUST.exists():
-        raise ReleaseError("no_trust")
+        raise ToolError("no_trust")
     try:
         sums = (folder / "SHA256SUMS").read_bytes()
         signature = (folder / "SHA256SUMS.sig").read_bytes()
         signer = x509.load_pem_x509_certificate((folder / "signer.pem").read_bytes())
         authority = x509.load_pem_x509_certificate(TRUST.read_bytes())
-        told = json.loads((folder / "release.json").read_bytes())
-        bmap = (folder / "disk.bmap").read_bytes()
+        named = {name: (folder / name).read_bytes() for name in _NAMED}
     except OSError as error:
-        raise ReleaseError("release_missing", path=error.filename) from None
+        raise ToolError("release_missing", path=error.filename) from None
     except ValueError:
-        raise ReleaseError("release_damaged", path=folder) from None
+        raise ToolError("release_damaged", path=folder) from None
     # 1.
     try:
         signer.verify_directly_issued_by(authority)
         key = signer.public_key()
         if not isinstance(key, RSAPublicKey):
-            raise ReleaseError("release_unsigned", path=folder)
+            raise ToolError("release_unsigned", path=folder)
         key.verify(signature, sums, padding.PKCS1v15(), SHA256())
     except (ValueError, TypeError, InvalidSignature):
-        raise ReleaseError("release_unsigned", path=folder) from None
+        raise ToolError("release_unsigned", path=folder) from None
     # 2.
     pairs = (line.split(maxsplit=1) for line in sums.decode().splitlines())
     expected = {name.strip(): digest for digest, name in pairs}
-    if expected.get("disk.bmap") != hashlib.sha256(bmap).hexdigest():
-        raise ReleaseError("release_damaged", path=folder / "disk.bmap")
-    size, stretches = read_bmap(bmap)
-    return Release(folder / "disk.img", str(told.get("version", "?")), size, stretches)
+    for name, content in named.items():
+        if expected.get(name) != hashlib.sha256(content).hexdigest():
+            raise ToolError("release_damaged", path=folder / name)
+    size, stretches = read_bmap(named["disk.bmap"])
+    version = json.loads(named["release.json"])["version"]
+    return Release(folder / "disk.img", version, size, stretches)
 
 
 def read_bmap(content: bytes) -> tuple[int, tuple[Stretch, ...]]:

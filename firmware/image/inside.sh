@@ -14,7 +14,7 @@ printf dizaine >/etc/hostname
 rm -rf /var/lib/dbus/machine-id /etc/ssh /etc/.pwd.lock
 usermod -s /usr/sbin/nologin -p '!' root
 
-systemctl --quiet enable dizaine-site dizaine-join dizaine-health dizaine-vision.socket dizaine-vision \
+systemctl --quiet enable dizaine-site dizaine-join dizaine-health dizaine-button dizaine-vision.socket dizaine-vision \
   dizaine-publisher dizaine-renew.timer dizaine-update.timer \
   dizaine-night.timer dizaine-configuration.path systemd-networkd systemd-resolved \
   systemd-timesyncd systemd-time-wait-sync nftables

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,29 @@ def test_compose_is_valid_by_its_schema() -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def read_by_balena(path: Path) -> subprocess.CompletedProcess[str]:
+    """Have balena's own reader read a compose file."""
+    reader = Path(__file__).with_name("balena")
+    node = shutil.which("node")
+    if node is None or not (reader / "node_modules").is_dir():
+        pytest.skip("balena's reader is not installed: it takes npm (deploy/local/test.sh)")
+    return subprocess.run(
+        [node, reader / "read.js", path], capture_output=True, text=True, check=False
+    )
+
+
+def test_balenas_own_reader_takes_it_whole(tmp_path: Path) -> None:
+    done = read_by_balena(COMPOSE)
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+    for name, service in compose()["services"].items():
+        assert set(services[name]) == set(service)
+    planted = tmp_path / "docker-compose.yml"
+    for text, wrong in (("mem_limit: 1g", "mem_limit: [1]"), ('"2.4"', '"9"')):
+        planted.write_text(COMPOSE.read_text().replace(text, wrong))
+        assert read_by_balena(planted).returncode != 0, wrong
 
 
 def test_nothing_in_it_is_ignored_by_balena_or_gives_a_right_too_many() -> None:

@@ -10,37 +10,49 @@ import threading
 import time
 from pathlib import Path
 
+from deploy.local.processes import free_port
+
 HOST = "10.0.2.2"
 """This machine, as the device sees it."""
 _EPOCH_1900 = 2_208_988_800
-FIRMWARE = {"code": "OVMF_CODE_4M.fd", "vars": "OVMF_VARS_4M.fd"}
+_VIRTUAL = {
+    "amd64": ("qemu-system-x86_64", "q35", "max", "/usr/share/OVMF/OVMF_{}_4M.fd"),
+    "arm64": ("qemu-system-aarch64", "virt", "cortex-a72", "/usr/share/AAVMF/AAVMF_{}.fd"),
+}
+"""Program, board, processor, and EFI firmware."""
 
 
 class Machine:
     """One device: a disk that stays, a console, and power that can be cut."""
 
-    def __init__(self, folder: Path, disk: Path) -> None:
+    def __init__(self, folder: Path, disk: Path, arch: str) -> None:
         self.folder = folder
         self.disk = disk
+        self._arch = arch
         self.console = folder / "console.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._vars = folder / "vars.fd"
+        self._monitor = folder / "monitor"
+        self.page_port = free_port()
+        """Where this machine's browser finds the device's installation page."""
         self._read = 0
 
     def power_on(self, *sticks: Path) -> None:
         """Start it, with these sticks in it."""
+        program, board, processor, efi = _VIRTUAL[self._arch]
         if not self._vars.exists():
-            self._vars.write_bytes(Path("/usr/share/OVMF", FIRMWARE["vars"]).read_bytes())
-        code = f"/usr/share/OVMF/{FIRMWARE['code']}"
+            self._vars.write_bytes(Path(efi.format("VARS")).read_bytes())
+        code = efi.format("CODE")
         command = [
-            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
+            program, "-machine", board, "-accel", "tcg,thread=multi", "-cpu", processor,
             "-smp", "2", "-m", "1024", "-nographic", "-no-user-config", "-nodefaults",
             "-serial", f"file:{self.console}.now",
             "-drive", f"if=pflash,format=raw,readonly=on,file={code}",
             "-drive", f"if=pflash,format=raw,file={self._vars}",
             "-drive", f"file={self.disk},format=raw,if=virtio,cache=writethrough",
             "-device", "i6300esb", "-action", "watchdog=reset", "-device", "virtio-rng-pci",
-            "-nic", "user,model=virtio-net-pci",
+            "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.page_port}-:8081",
+            "-qmp", f"unix:{self._monitor},server=on,wait=off",
         ]  # fmt: skip
         for stick in sticks:
             command += ["-drive", f"file={stick},format=raw,if=virtio"]
@@ -49,6 +61,16 @@ class Machine:
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
+
+    def press_button(self) -> None:
+        """Press its power button, as somebody does who stands beside it."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+            link.connect(str(self._monitor))
+            said = link.makefile("rwb", buffering=0)
+            for order in ("qmp_capabilities", "system_powerdown"):
+                said.readline()
+                said.write(json.dumps({"execute": order}).encode() + b"\n")
+            said.readline()
 
     def power_off(self) -> None:
         """Cut the power."""

@@ -1,16 +1,19 @@
 """The life of a device, in qemu: `make firmware-test`. Needs root for the time server's port.
 
-It flashes the image that `firmware/image/build.sh amd64` built, lets the device enrol with a claim,
+It flashes the image that `firmware/image/build.sh` built, lets the device enrol with a claim,
 count a clip and publish; brings it bad updates and a good one; cuts its power; and tampers with it.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +28,8 @@ from tests.conftest import Town
 from tests.firmware.machine import HOST, Machine, TimeServer, TlsFront, flip, put, put_data
 
 ROOT = Path(__file__).parents[2]
-IMAGE = ROOT / "out/image/amd64"
-BOOT_S = 240.0
+BOOT_S = {"amd64": 240.0, "arm64": 480.0}
+"""Longest start, on a processor that is emulated and shared."""
 AGENT = """device = "bus-042"
 number = 1
 data_dir = "/var/lib/dizaine/spool"
@@ -55,11 +58,14 @@ key = "/run/credentials/dizaine-publisher.service/client-key"
 class Story:
     """One device and its city."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, arch: str) -> None:
         self.folder = folder
+        self.arch = arch
+        self.image = ROOT / "out/image" / arch
+        self.boot_s = BOOT_S[arch]
         self.town = Town(folder)
         self.disk = folder / "disk.img"
-        self.device = Machine(folder, self.disk)
+        self.device = Machine(folder, self.disk, arch)
         self.number = 1
         self.began_s = time.monotonic()
 
@@ -115,7 +121,7 @@ class Story:
         return claim
 
     def flash(self, claim: Path) -> None:
-        subprocess.run(["cp", "--sparse=always", IMAGE / "disk.img", self.disk], check=True)
+        subprocess.run(["cp", "--sparse=always", self.image / "disk.img", self.disk], check=True)
         put(self.disk, "dizaine/claim.json", claim.read_bytes(), self.folder)
         put(self.disk, "dizaine/site.conf", f"NTP={HOST}\n".encode(), self.folder)
         film = self.folder / "clip.avi"
@@ -155,8 +161,21 @@ class Story:
     def bundle(self, name: str, signer: Path, root: Path, boot: Path) -> Path:
         made = self.folder / f"{name}.raucb"
         script = ROOT / "firmware/image/bundle.sh"
-        subprocess.run([script, signer, "amd64", name, root, boot, made], check=True)
+        subprocess.run([script, signer, self.arch, name, root, boot, made], check=True)
         return made
+
+    def look_at_the_page(self) -> None:
+        """Wait until the page shows a picture."""
+        address = f"http://127.0.0.1:{self.device.page_port}"
+        deadline = time.monotonic() + self.boot_s
+        while True:
+            assert time.monotonic() < deadline, "the page shows no picture"
+            with contextlib.suppress(OSError):
+                picture = urllib.request.urlopen(f"{address}/picture.jpg", timeout=20).read()
+                assert picture.startswith(b"\xff\xd8")
+                assert b"bus-042" in urllib.request.urlopen(address, timeout=20).read()
+                return
+            time.sleep(1)
 
     def count_one_more(self, within_s: float = 300) -> None:
         before = len(self.town.stored())
@@ -172,14 +191,18 @@ def tell(story: Story) -> None:
     story.flash(story.open_city())
     story.say("first boot: enrols, counts, publishes")
     device.power_on()
-    device.wait_for("event=health slot=A state=committed", BOOT_S)
+    device.wait_for("event=health slot=A state=committed", story.boot_s)
     story.count_one_more()
     assert b"secret" not in boot_file(story, "dizaine/claim.json"), "the used claim is on the card"
+    story.say("its button opens the installation page, for whoever stands beside it")
+    device.press_button()
+    device.wait_for("event=assistant_open", story.boot_s)
+    story.look_at_the_page()
     device.power_off()
 
     story.say("preparing updates: by a stranger, with a flipped bit, good, and broken")
     root, boot = story.folder / "root.img", story.folder / "boot.vfat"
-    unpack(IMAGE / "update.raucb", story.folder)
+    unpack(story.image / "update.raucb", story.folder)
     pki = ROOT / "out/image/pki"
     stranger = story.folder / "stranger"
     subprocess.run([ROOT / "firmware/image/keys.sh", stranger], check=True)
@@ -195,20 +218,20 @@ def tell(story: Story) -> None:
     story.say("updates that must be refused: by a stranger, and with a flipped bit")
     device.power_on(story.stick("evil", evil), story.stick("flipped", flipped))
     for _ in range(2):
-        story.say(device.wait_for("event=stick system refused", BOOT_S))
+        story.say(device.wait_for("event=stick system refused", story.boot_s))
     device.power_off()
 
     stick = story.stick("good", good)
     for cut_s in (2.0, 6.0):
         story.say(f"power cut {cut_s:g} s into a good update")
         device.power_on(stick)
-        device.wait_for("event=health slot=A state=committed", BOOT_S)
+        device.wait_for("event=health slot=A state=committed", story.boot_s)
         time.sleep(cut_s)
         device.power_off()
     story.say("the good update, undisturbed")
     device.power_on(stick)
-    device.wait_for("event=stick system: took", BOOT_S)
-    device.wait_for("event=health slot=B state=committed", BOOT_S)
+    device.wait_for("event=stick system: took", story.boot_s)
+    device.wait_for("event=health slot=B state=committed", story.boot_s)
     story.count_one_more()
     device.power_off()
 
@@ -218,23 +241,23 @@ def tell(story: Story) -> None:
         time.sleep(4 + 1.5 * index)
         device.power_off()
     device.power_on()
-    device.wait_for("event=health slot=B state=committed", BOOT_S)
+    device.wait_for("event=health slot=B state=committed", story.boot_s)
     device.power_off()
 
     story.say("an update that is signed and broken: given up by the health check")
     broken_root, broken_boot = breaking(story, root, boot)
     broken = story.bundle("v3", pki, broken_root, broken_boot)
     device.power_on(story.stick("broken", broken))
-    device.wait_for("event=stick system: took", BOOT_S)
-    device.wait_for("event=health slot=A state=given_up", BOOT_S)
-    device.wait_for("event=health slot=B state=committed", BOOT_S)
+    device.wait_for("event=stick system: took", story.boot_s)
+    device.wait_for("event=health slot=A state=given_up", story.boot_s)
+    device.wait_for("event=health slot=B state=committed", story.boot_s)
     story.count_one_more()
     device.power_off()
 
     story.say("a root file system that was tampered with does not run")
     flip(story.disk, "root-b")
     device.power_on()
-    device.wait_for("corrupted", BOOT_S)
+    device.wait_for("corrupted", story.boot_s)
     device.power_off()
     story.say("done")
 
@@ -276,9 +299,9 @@ def breaking(story: Story, root: Path, boot: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def staged(keep: bool) -> Iterator[Story]:
+def staged(keep: bool, arch: str) -> Iterator[Story]:
     folder = Path(tempfile.mkdtemp(prefix="dizaine-firmware-"))
-    story = Story(folder)
+    story = Story(folder, arch)
     try:
         yield story
     finally:
@@ -293,13 +316,17 @@ def staged(keep: bool) -> Iterator[Story]:
 def main() -> int:
     """Tell the story; 0 where all of it came true."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arch", choices=sorted(BOOT_S), default="amd64")
     parser.add_argument("--keep", action="store_true", help="keep disk and console")
     given = parser.parse_args()
-    if not (IMAGE / "disk.img").exists():
-        print("no image: build it with firmware/image/build.sh amd64", file=sys.stderr)
+    image = ROOT / "out/image" / given.arch / "disk.img"
+    if not image.exists():
+        print(f"no {image}: build it with firmware/image/build.sh {given.arch}", file=sys.stderr)
         return 2
+    # Whoever ends it ends the device and the city with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     TimeServer()
-    with staged(given.keep) as story:
+    with staged(given.keep, given.arch) as story:
         tell(story)
     return 0
 

@@ -63,8 +63,12 @@ class Desk:
             f"<BlockMap>{rows}</BlockMap></bmap>"
         )
         (self.release / "release.json").write_text('{"version": "v1", "arch": "amd64"}')
-        digest = hashlib.sha256((self.release / "disk.bmap").read_bytes()).hexdigest()
-        (self.release / "SHA256SUMS").write_text(f"{digest}  disk.bmap\n")
+        (self.release / "SHA256SUMS").write_text(
+            "".join(
+                f"{hashlib.sha256((self.release / name).read_bytes()).hexdigest()}  {name}\n"
+                for name in ("disk.bmap", "release.json")
+            )
+        )
         shutil.copy(keys / "rauc.pem", self.release / "signer.pem")
         subprocess.run(
             ["openssl", "dgst", "-sha256", "-sign", keys / "rauc.key", "-out",

@@ -15,6 +15,19 @@ PROGRAM = Path(__file__).parents[2] / "firmware/image/slots.py"
 slots: dict[str, Any] = runpy.run_path(str(PROGRAM), run_name="slots")
 
 
+def test_a_press_of_the_button_is_one_and_nothing_else_is() -> None:
+    button = runpy.run_path(str(PROGRAM.with_name("button.py")), run_name="button")
+    for events, pressed in (
+        ([(1, 116, 1)], True), ([(0, 0, 0), (1, 148, 1)], True),
+        ([(1, 116, 0)], False), ([(1, 30, 1), (0, 0, 0)], False), ([(3, 116, 1)], False),
+    ):  # fmt: skip
+        out, into = os.pipe()
+        os.write(into, b"".join(button["EVENT"].pack(0, 0, *event) for event in events))
+        assert button["was_pressed"](out) is pressed
+        os.close(out)
+        os.close(into)
+
+
 class Device:
     """GRUB as grub.cfg has it, and a system that commits, or does not."""
 
