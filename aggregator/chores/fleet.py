@@ -9,7 +9,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from aggregator import issuing
-from aggregator.chores import COMMAND_LINE, ChoreError, declaration, open_database, place_of, say
+from aggregator.chores.console import COMMAND_LINE, ChoreError, Commands, open_database, say
+from aggregator.chores.devices import declaration, place_of, place_parser
 from aggregator.config import AggregatorConfig
 from aggregator.io import certificates
 from aggregator.issuing import Issuer, IssuingError, Signed
@@ -109,11 +110,7 @@ def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - the clock comes in
 
 
-def add_parsers(
-    top: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    shared: argparse.ArgumentParser,
-    where: argparse.ArgumentParser,
-) -> None:
+def add_parsers(top: "Commands[argparse.ArgumentParser]", shared: argparse.ArgumentParser) -> None:
     """Add these commands."""
     text = "make the keys that certify devices: a root, to be kept offline, and the fleet's"
     make = top.add_parser("authority", help=text, description=text)
@@ -127,7 +124,7 @@ def add_parsers(
     make.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     make.set_defaults(chore=server_certificate, config=None)
     text = "let one device join: a secret for its card, good once"
-    make = top.add_parser("claim", parents=[shared, where], help=text, description=text)
+    make = top.add_parser("claim", parents=[shared, place_parser()], help=text, description=text)
     make.add_argument("--configuration", type=Path, required=True, help="agent.toml, signed")
     make.add_argument("--operator-key", type=Path, required=True, help="who signed it, public, PEM")
     make.add_argument(
