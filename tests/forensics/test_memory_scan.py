@@ -116,6 +116,12 @@ def activations(
     return found
 
 
+def own_alone(marks: dict[bytes, str], others: list[bytes]) -> dict[bytes, str]:
+    """Return the pieces that no other frame's run has: weights and saturated values are in all."""
+    shared = set(Fingerprints(marks).hits(others))
+    return {piece: form for piece, form in marks.items() if piece not in shared}
+
+
 @pytest.fixture(scope="module")
 def fingerprints() -> Fingerprints:
     """Return the marked frame's pieces in every form that it takes on its way."""
@@ -129,11 +135,10 @@ def fingerprints() -> Fingerprints:
     }
     for given in inputs:
         marks |= pieces(given.tobytes(), "tile and tensor")
-    other = b"".join(activations(tensors(simplejpeg.decode_jpeg(coded(MARKED + 1), "BGR"))))
     for layer in activations(inputs):
-        # Weights and saturated values are in every frame's run: only this frame's own count.
-        own = pieces(layer, "activation", 60)
-        marks |= {piece: form for piece, form in own.items() if piece not in other}
+        marks |= pieces(layer, "activation", 60)
+    others = activations(tensors(simplejpeg.decode_jpeg(coded(MARKED + 1), "BGR")))
+    marks = own_alone(marks, others)
     forms = Counter(marks.values())
     assert len(forms) == 5
     assert min(forms.values()) >= 100
@@ -172,13 +177,10 @@ def face_fingerprints() -> Fingerprints:
     ]
     for layer in layers:
         marks |= pieces(layer, "activation", 40)
-    # Weights and saturated values are in every frame's run: only this frame's own count.
-    shared = Fingerprints(marks).hits([
+    marks = own_alone(marks, [
         *activations([their_whole], "face-centerface", weights.FaceModel),
         *activations(theirs, "mask-centerface", weights.MaskModel),
     ])  # fmt: skip
-    for piece in set(shared):
-        del marks[piece]
     forms = Counter(marks.values())
     assert len(forms) == 3
     assert min(forms.values()) >= 100
