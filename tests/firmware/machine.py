@@ -51,6 +51,7 @@ class Machine:
             "-drive", f"if=pflash,format=raw,file={self._vars}",
             "-drive", f"file={self.disk},format=raw,if=virtio,cache=writethrough",
             "-device", "i6300esb", "-action", "watchdog=reset", "-device", "virtio-rng-pci",
+            "-device", "qemu-xhci",
             "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.page_port}-:8081",
             "-qmp", f"unix:{self._monitor},server=on,wait=off",
         ]  # fmt: skip
@@ -64,13 +65,29 @@ class Machine:
 
     def press_button(self) -> None:
         """Press its power button, as somebody does who stands beside it."""
+        self._order({"execute": "system_powerdown"})
+
+    def plug_in(self, stick: Path) -> None:
+        """Put a USB stick in while it runs."""
+        name = f"stick{stick.stem}"
+        node = {"node-name": name, "driver": "file", "filename": str(stick)}
+        device = {"driver": "usb-storage", "id": f"{name}-usb", "drive": name}
+        self._order(
+            {"execute": "blockdev-add", "arguments": node},
+            {"execute": "device_add", "arguments": device},
+        )
+
+    def _order(self, *orders: dict[str, object]) -> None:
+        """Give the machine orders (QMP), and see that it takes them."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
             link.connect(str(self._monitor))
-            said = link.makefile("rwb", buffering=0)
-            for order in ("qmp_capabilities", "system_powerdown"):
+            with link.makefile("rwb") as said:
                 said.readline()
-                said.write(json.dumps({"execute": order}).encode() + b"\n")
-            said.readline()
+                for order in ({"execute": "qmp_capabilities"}, *orders):
+                    said.write(json.dumps(order).encode() + b"\n")
+                    said.flush()
+                    while "return" not in (answer := json.loads(said.readline())):
+                        assert "error" not in answer, answer
 
     def power_off(self) -> None:
         """Cut the power."""
@@ -180,15 +197,20 @@ def put_data(disk: Path, name: str, source: Path) -> None:
         whole.write(own.read())
 
 
-def flip(disk: Path, part: str, every: int = 256 * 1024) -> None:
-    """Change one bit of every so many bytes of a partition's first 200 MiB."""
+def flip(path: Path, *places: int) -> None:
+    """Change one bit of a file at each of these places."""
+    with path.open("r+b") as file:
+        for at in places:
+            file.seek(at)
+            byte = file.read(1)
+            file.seek(at)
+            file.write(bytes([byte[0] ^ 1]))
+
+
+def spoil(disk: Path, part: str) -> None:
+    """Change bits all over a partition's first 200 MiB."""
     start, _ = _place(disk, part)
-    with disk.open("r+b") as whole:
-        for at in range(start + 2**20, start + 200 * 2**20, every):
-            whole.seek(at)
-            byte = whole.read(1)
-            whole.seek(at)
-            whole.write(bytes([byte[0] ^ 1]))
+    flip(disk, *range(start + 2**20, start + 200 * 2**20, 256 * 1024))
 
 
 def _place(disk: Path, part: str) -> tuple[int, int]:

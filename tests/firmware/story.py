@@ -25,7 +25,7 @@ from edge_agent import updating
 from edge_agent.io import keys
 from edge_agent.wire.manifest import Manifest
 from tests.conftest import Town
-from tests.firmware.machine import HOST, Machine, TimeServer, TlsFront, flip, put, put_data
+from tests.firmware.machine import HOST, Machine, TimeServer, TlsFront, flip, put, put_data, spoil
 
 ROOT = Path(__file__).parents[2]
 BOOT_S = {"amd64": 240.0, "arm64": 480.0}
@@ -189,45 +189,35 @@ def tell(story: Story) -> None:
     """Tell it."""
     device = story.device
     story.flash(story.open_city())
-    story.say("first boot: enrols, counts, publishes")
+    story.say("first start: enrols, counts, publishes")
     device.power_on()
-    device.wait_for("event=health slot=A state=committed", story.boot_s)
-    story.count_one_more()
-    assert b"secret" not in boot_file(story, "dizaine/claim.json"), "the used claim is on the card"
-    story.say("its button opens the installation page, for whoever stands beside it")
-    device.press_button()
-    device.wait_for("event=assistant_open", story.boot_s)
-    story.look_at_the_page()
-    device.power_off()
-
-    story.say("preparing updates: by a stranger, with a flipped bit, good, and broken")
+    pki, stranger = ROOT / "out/image/pki", story.folder / "stranger"
     root, boot = story.folder / "root.img", story.folder / "boot.vfat"
     unpack(story.image / "update.raucb", story.folder)
-    pki = ROOT / "out/image/pki"
-    stranger = story.folder / "stranger"
     subprocess.run([ROOT / "firmware/image/keys.sh", stranger], check=True)
     evil = story.bundle("evil", stranger, root, boot)
     good = story.bundle("v2", pki, root, boot)
     flipped = story.folder / "flipped.raucb"
     shutil.copy(good, flipped)
-    with flipped.open("r+b") as file:
-        file.seek(50_000_000)
-        byte = file.read(1)
-        file.seek(50_000_000)
-        file.write(bytes([byte[0] ^ 1]))
-    story.say("updates that must be refused: by a stranger, and with a flipped bit")
-    device.power_on(story.stick("evil", evil), story.stick("flipped", flipped))
-    for _ in range(2):
-        story.say(device.wait_for("event=stick system refused", story.boot_s))
-    device.power_off()
+    flip(flipped, 50_000_000)
+    device.wait_for("event=health slot=A state=committed", story.boot_s)
+    story.count_one_more()
+    assert b"secret" not in boot_file(story, "dizaine/claim.json"), "the used claim is on the card"
 
+    story.say("updates that must be refused: by a stranger, and with a flipped bit")
+    for name, bundle in (("evil", evil), ("flipped", flipped)):
+        device.plug_in(story.stick(name, bundle))
+        story.say(device.wait_for("event=stick system refused", story.boot_s))
     stick = story.stick("good", good)
-    for cut_s in (2.0, 6.0):
-        story.say(f"power cut {cut_s:g} s into a good update")
-        device.power_on(stick)
-        device.wait_for("event=health slot=A state=committed", story.boot_s)
-        time.sleep(cut_s)
-        device.power_off()
+    story.say("power cut 2 s into a good update")
+    device.plug_in(stick)
+    time.sleep(2)
+    device.power_off()
+    story.say("power cut 6 s into it")
+    device.power_on(stick)
+    device.wait_for("event=health slot=A state=committed", story.boot_s)
+    time.sleep(6)
+    device.power_off()
     story.say("the good update, undisturbed")
     device.power_on(stick)
     device.wait_for("event=stick system: took", story.boot_s)
@@ -242,20 +232,23 @@ def tell(story: Story) -> None:
         device.power_off()
     device.power_on()
     device.wait_for("event=health slot=B state=committed", story.boot_s)
-    device.power_off()
 
     story.say("an update that is signed and broken: given up by the health check")
     broken_root, broken_boot = breaking(story, root, boot)
-    broken = story.bundle("v3", pki, broken_root, broken_boot)
-    device.power_on(story.stick("broken", broken))
+    device.plug_in(story.stick("broken", story.bundle("v3", pki, broken_root, broken_boot)))
     device.wait_for("event=stick system: took", story.boot_s)
     device.wait_for("event=health slot=A state=given_up", story.boot_s)
     device.wait_for("event=health slot=B state=committed", story.boot_s)
     story.count_one_more()
+
+    story.say("its button opens the installation page, for whoever stands beside it")
+    device.press_button()
+    device.wait_for("event=assistant_open", story.boot_s)
+    story.look_at_the_page()
     device.power_off()
 
     story.say("a root file system that was tampered with does not run")
-    flip(story.disk, "root-b")
+    spoil(story.disk, "root-b")
     device.power_on()
     device.wait_for("corrupted", story.boot_s)
     device.power_off()
