@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 . deploy/local/apt.sh
 arch=${ARCH:-amd64}
 case $arch in
-amd64) machine="qemu-system-x86 ovmf" ;;
+amd64) machine="qemu-system-x86 ovmf swtpm" ;;
 arm64) machine="qemu-system-arm qemu-efi-aarch64" ;;
 *) echo "expected amd64 or arm64, got $arch" >&2; exit 2 ;;
 esac

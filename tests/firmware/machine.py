@@ -1,5 +1,6 @@
 """A device in qemu, and what its site offers it: a time server, and https to the city's server."""
 
+import base64
 import contextlib
 import json
 import socket
@@ -12,6 +13,11 @@ from pathlib import Path
 
 from deploy.local.processes import free_port
 
+_SEALS = {
+    "5a1c6a86df9d4096b1d5a65e0862f19a": "this machine",
+    "93a894094874449090caf2fc93cab553": "this machine and its TPM",
+}
+"""Kinds of credentials, of systemd's creds-util.h."""
 HOST = "10.0.2.2"
 """This machine, as the device sees it."""
 _EPOCH_1900 = 2_208_988_800
@@ -19,7 +25,7 @@ _VIRTUAL = {
     "amd64": ("qemu-system-x86_64", "q35", "max", "/usr/share/OVMF/OVMF_{}_4M.fd"),
     "arm64": ("qemu-system-aarch64", "virt", "cortex-a72", "/usr/share/AAVMF/AAVMF_{}.fd"),
 }
-"""Program, board, processor, and EFI firmware."""
+"""Program, board, processor, and EFI firmware. The PC has a TPM, as PCs do; the ARM board has none."""
 
 
 class Machine:
@@ -55,6 +61,8 @@ class Machine:
             "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self.page_port}-:8081",
             "-qmp", f"unix:{self._monitor},server=on,wait=off",
         ]  # fmt: skip
+        if self._arch == "amd64":
+            command += self._tpm()
         for stick in sticks:
             command += ["-drive", f"file={stick},format=raw,if=virtio"]
         self._read = 0
@@ -62,6 +70,20 @@ class Machine:
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
+
+    def _tpm(self) -> list[str]:
+        """Start its TPM, whose secrets stay in a folder of this machine's."""
+        state, link = self.folder / "tpm", self.folder / "tpm.sock"
+        state.mkdir(exist_ok=True)
+        subprocess.run(
+            ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--terminate", "--daemon",
+             "--ctrl", f"type=unixio,path={link}"],
+            check=True,
+        )  # fmt: skip
+        return [
+            "-chardev", f"socket,id=tpm,path={link}", "-tpmdev", "emulator,id=tpm0,chardev=tpm",
+            "-device", "tpm-crb,tpmdev=tpm0",
+        ]  # fmt: skip
 
     def press_button(self) -> None:
         """Press its power button, as somebody does who stands beside it."""
@@ -195,6 +217,19 @@ def put_data(disk: Path, name: str, source: Path) -> None:
         own.seek(0)
         whole.seek(start)
         whole.write(own.read())
+
+
+def sealed_by(disk: Path, secret: str, folder: Path) -> str:
+    """Return what sealed a secret of systemd's in the data partition, by its first 16 bytes."""
+    start, size = _place(disk, "data")
+    extracted, out = folder / "data.ext4", folder / "sealed"
+    with disk.open("rb") as whole, extracted.open("wb") as own:
+        whole.seek(start)
+        own.write(whole.read(size))
+    subprocess.run(
+        ["debugfs", "-R", f"dump {secret} {out}", str(extracted)], check=True, capture_output=True
+    )
+    return _SEALS[base64.b64decode(out.read_bytes())[:16].hex()]
 
 
 def flip(path: Path, *places: int) -> None:

@@ -25,7 +25,17 @@ from edge_agent import updating
 from edge_agent.io import keys
 from edge_agent.wire.manifest import Manifest
 from tests.conftest import Town
-from tests.firmware.machine import HOST, Machine, TimeServer, TlsFront, flip, put, put_data, spoil
+from tests.firmware.machine import (
+    HOST,
+    Machine,
+    TimeServer,
+    TlsFront,
+    flip,
+    put,
+    put_data,
+    sealed_by,
+    spoil,
+)
 
 ROOT = Path(__file__).parents[2]
 BOOT_S = {"amd64": 240.0, "arm64": 480.0}
@@ -213,6 +223,9 @@ def tell(story: Story) -> None:
     device.plug_in(stick)
     time.sleep(2)
     device.power_off()
+    sealed = sealed_by(story.disk, "dizaine/identity/signing-key", story.folder)
+    story.say(f"its keys are sealed by {sealed}")
+    assert ("TPM" in sealed) is (story.arch == "amd64")
     story.say("power cut 6 s into it")
     device.power_on(stick)
     device.wait_for("event=health slot=A state=committed", story.boot_s)
