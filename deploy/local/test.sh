@@ -14,7 +14,7 @@ $bin/mypy
 echo "== servers"
 . deploy/local/apt.sh
 need mosquitto postgresql chromium procps gdb strace rabbitmq-server kannel kannel-extras gammu-smsd \
-  systemd-container mtools dosfstools openssl \
+  systemd-container swtpm mtools dosfstools openssl \
   python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 deploy/local/tflite.sh

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.x509.oid import NameOID
 
+from edge_agent.io import tpm
 from edge_agent.wire.signature import EXPONENT, MODULUS_BITS
 
 SIGNING_KEY, CLIENT_KEY = "signing-key", "client-key"
@@ -51,8 +52,10 @@ class SystemdSeal:
     """Keeps secrets as systemd credentials: useless on another machine."""
 
     def seal(self, name: str, secret: bytes, path: Path) -> None:
-        """Encrypt a secret."""
-        sealed = self._run(secret, "encrypt", "--with-key=auto", f"--name={name}", "-", "-")
+        """Encrypt a secret; with the TPM too, if there is one that power cuts do not lock."""
+        usable = not tpm.DEVICE.exists() or tpm.forgive_power_cuts(tpm.exchange)
+        keys = "--with-key=auto" if usable else "--with-key=host"
+        sealed = self._run(secret, "encrypt", keys, f"--name={name}", "-", "-")
         write_whole(path, sealed, 0o600)
 
     def unseal(self, name: str, path: Path) -> bytes:

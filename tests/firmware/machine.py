@@ -25,7 +25,7 @@ _VIRTUAL = {
     "amd64": ("qemu-system-x86_64", "q35", "max", "/usr/share/OVMF/OVMF_{}_4M.fd"),
     "arm64": ("qemu-system-aarch64", "virt", "cortex-a72", "/usr/share/AAVMF/AAVMF_{}.fd"),
 }
-"""Program, board, processor, and EFI firmware. The PC has a TPM, as PCs do; the ARM board has none."""
+"""Program, board, processor, EFI firmware. The PC has a TPM, as PCs do; the ARM board has none."""
 
 
 class Machine:

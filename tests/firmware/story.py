@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -239,20 +240,20 @@ def tell(story: Story) -> None:
     device.power_off()
 
     story.say("power cuts at ten starts in a row: it does not fall back by itself")
-    for index in range(10):
-        device.power_on()
-        time.sleep(4 + 1.5 * index)
-        device.power_off()
+    with ThreadPoolExecutor(1) as beside:
+        made = beside.submit(breaking, story, root, boot)
+        for index in range(10):
+            device.power_on()
+            time.sleep(4 + 1.5 * index)
+            device.power_off()
     device.power_on()
     device.wait_for("event=health slot=B state=committed", story.boot_s)
 
     story.say("an update that is signed and broken: given up by the health check")
-    broken_root, broken_boot = breaking(story, root, boot)
-    device.plug_in(story.stick("broken", story.bundle("v3", pki, broken_root, broken_boot)))
+    device.plug_in(story.stick("broken", story.bundle("v3", pki, *made.result())))
     device.wait_for("event=stick system: took", story.boot_s)
     device.wait_for("event=health slot=A state=given_up", story.boot_s)
     device.wait_for("event=health slot=B state=committed", story.boot_s)
-    story.count_one_more()
 
     story.say("its button opens the installation page, for whoever stands beside it")
     device.press_button()
