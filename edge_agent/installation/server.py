@@ -226,12 +226,12 @@ class _Handler(BaseHTTPRequestHandler):
         said = {language: words_in(language) for language in _LANGUAGES}
         told = []
         for name, works in self._checks(found[0] if found else {}).items():
+            more = {None: "unknown", False: f"help_{name}"}.get(works)
             text = {
-                language: words[name]
-                + ("" if works or works is None else ". " + words[f"help_{name}"])
+                language: words[name] + (f". {words[more]}" if more else "")
                 for language, words in said.items()
             }
-            told.append({"name": name, "works": works is not False, "says": text})
+            told.append({"name": name, "works": works, "says": text})
         return told
 
     def _walk(self, asked: dict[str, Any]) -> None:
@@ -257,9 +257,10 @@ class _Handler(BaseHTTPRequestHandler):
         proposal = Proposal(
             device=site.device, view="overhead" if site.view == "overhead" else "side",
             lines=lines, zones=zones, floor=floor,
-            checks=tuple(
-                Check.model_validate({"name": name, "works": works is not False})
+            checks=tuple(  # of what nothing tells, nothing is said
+                Check.model_validate({"name": name, "works": works})
                 for name, works in checks.items()
+                if works is not None
             ),
             picture=base64.b64encode(jpeg).decode(),
         )  # fmt: skip

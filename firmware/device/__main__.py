@@ -26,6 +26,7 @@ from firmware.device.words import Words, language
 WRONG_INPUT = 2
 SECONDS_TO_CANCEL = 10
 _ADDRESSES = ("https://", "http://127.0.0.1:", "http://localhost:")
+_MARKS = {True: ("OK", "bold green"), False: ("!!", "bold red"), None: ("??", "bold yellow")}
 _HOST = re.compile(r"[A-Za-z0-9.:-]{1,253}")
 
 
@@ -283,10 +284,9 @@ class Tool:
         except (OSError, ValueError) as error:
             return self.fail("selftest_unreachable", url=url, why=_reason(error))
         for one in found["checks"]:
-            style = "bold green" if one["works"] else "bold red"
-            said = one["says"][self._words.language]
-            self._screen.print(f"{'OK' if one['works'] else '!!'}  {said}", style=style)
-        return 0 if all(one["works"] for one in found["checks"]) else 1
+            mark, style = _MARKS[one["works"]]
+            self._screen.print(f"{mark}  {one['says'][self._words.language]}", style=style)
+        return 1 if any(one["works"] is False for one in found["checks"]) else 0
 
     def interrupted(self) -> int:
         """Say what became of the cards."""

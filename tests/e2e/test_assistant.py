@@ -29,6 +29,7 @@ from edge_agent.pixels import blurred
 from edge_agent.pixels.frames import Arena
 from edge_agent.pixels.preview import open_preview
 from edge_agent.wire.installation import KEPT_S
+from firmware.device.__main__ import main as device_tool
 from tests.integration import doors
 from tests.integration.test_identity import Hall
 
@@ -180,6 +181,20 @@ def test_the_page_is_french_for_a_french_phone_and_fits_it(
     assert width <= 390
     page.click("text=English")
     page.wait_for_selector("text=Install bus-042")
+
+
+def test_the_technicians_tool_prints_what_the_assistant_finds(
+    assistant: Assistant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    checks = {check["name"]: check["works"] for check in assistant.state()["checks"]}
+    assert device_tool(["--lang", "en", "selftest", assistant.address]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == len(checks) == 8
+    assert any(line.startswith("!!  Server reachable") for line in told), told
+    assert sum(line.startswith("??") for line in told) == list(checks.values()).count(None)
+    assert device_tool(["--lang", "fr", "selftest", "http://127.0.0.1:9"]) == 2
+    assert "ne répond pas" in capsys.readouterr().out
 
 
 def test_only_near_addresses_enter_and_another_site_cannot_post(assistant: Assistant) -> None:
