@@ -143,6 +143,9 @@ find "$work/data" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 truncate -s 512M "$work/data.ext4"
 E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -t ext4 -L data -U "$(uuid data)" \
   -E "hash_seed=$(uuid seed),root_owner=0:0" -d "$work/data" "$work/data.ext4"
+# mke2fs copies the instant at which its source was made, which nobody can set.
+find "$work/data" -mindepth 1 -type d -printf "set_inode_field %P ctime @$SOURCE_DATE_EPOCH\n" |
+  E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH debugfs -w -f - "$work/data.ext4" >/dev/null 2>&1
 sed -e "s/@DISK_UUID@/$(uuid disk)/" -e "s/@UUID1@/$(uuid 1)/" -e "s/@UUID2@/$(uuid 2)/" \
   -e "s/@UUID3@/$(uuid 3)/" -e "s/@UUID4@/$(uuid 4)/" -e "s/@UUID5@/$(uuid 5)/" \
   -e "s/@UUID6@/$(uuid 6)/" $here/genimage.cfg >"$work/genimage.cfg"
