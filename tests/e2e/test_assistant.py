@@ -27,7 +27,7 @@ from edge_agent.io import keys
 from edge_agent.io.identity import Identity, PlainSeal
 from edge_agent.pixels import blurred
 from edge_agent.pixels.frames import Arena
-from edge_agent.pixels.preview import open_preview
+from edge_agent.pixels.source import open_source
 from edge_agent.wire.installation import KEPT_S
 from firmware.device.__main__ import main as device_tool
 from tests.integration import doors
@@ -266,8 +266,8 @@ def test_five_ways_in_and_five_out_pass_and_one_less_does_not(tmp_path: Path) ->
     for walk in (whole, short):
         walk.obey({"walk": "begin", "start": [0.0, 0.5], "end": [1.0, 0.5]})
     before = whole.seen
-    opened, looking = open_preview(camera, config.Replay(pace="fast"), config.Detector())
-    with opened as source:
+    # People alone, without the picture: what is looked at too slowly here would not be counted.
+    with open_source(camera, config.Replay(pace="fast"), config.Detector()) as source:
         for number, observation in enumerate(source):
             whole.observe(observation)
             if number > 100:  # the first two ways are not seen
@@ -277,7 +277,6 @@ def test_five_ways_in_and_five_out_pass_and_one_less_does_not(tmp_path: Path) ->
     assert (whole.state, whole.why) == ("passed", "")
     assert whole.seen is before  # ten changes
     assert (short.state, short.why) == ("failed", "too_few_forward")
-    assert looking.seen is not None
 
 
 def test_a_proposal_reaches_the_operator_and_is_gone_after_a_day(
