@@ -53,6 +53,8 @@ fps = 0.1
 start = 2026-01-05T08:00:00Z
 loop = true
 pace = "fast"
+[detector]
+threads = 1
 [[lines]]
 id = "door"
 start = [0.5, 0.0]
