@@ -48,7 +48,7 @@ link = "/run/dizaine/agent.sock"
 key_file = "/run/credentials/dizaine-vision.service/signing-key"
 [camera]
 source = "/data/clip.avi"
-fps = 0.1
+fps = 0.05
 [replay]
 start = 2026-01-05T08:00:00Z
 loop = true
@@ -237,13 +237,13 @@ def tell(story: Story) -> None:
     story.say("the good update, undisturbed")
     device.power_on(stick)
     with ThreadPoolExecutor(1) as beside:
-        made = beside.submit(breaking, story, root, boot)
+        broken = beside.submit(lambda: story.bundle("v3", pki, *breaking(story, root, boot)))
         device.wait_for("event=stick system: took", story.boot_s)
         device.wait_for("event=health slot=B state=committed", story.boot_s)
     story.count_one_more()
 
     story.say("an update that is signed and broken: given up by the health check")
-    device.plug_in(story.stick("broken", story.bundle("v3", pki, *made.result())))
+    device.plug_in(story.stick("broken", broken.result()))
     device.wait_for("event=stick system: took", story.boot_s)
     device.wait_for("event=health slot=A state=given_up", story.boot_s)
     device.wait_for("event=health slot=B state=committed", story.boot_s)
