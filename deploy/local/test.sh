@@ -19,7 +19,8 @@ need mosquitto postgresql chromium procps gdb strace rabbitmq-server kannel kann
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 deploy/local/tflite.sh
 # balena's own reader is JavaScript; without npm its one test is skipped, and says so.
-npm ci --silent --ignore-scripts --prefix tests/contract/balena >/dev/null 2>&1 || true
+timeout 60 npm ci --silent --ignore-scripts --fetch-retries 0 --prefix tests/contract/balena \
+  >/dev/null 2>&1 || true
 
 echo "== tests"
 # Side by side; but what measures time, or what is left after a frame, runs alone.
