@@ -6,6 +6,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,19 +19,26 @@ LOCKOUT_INTERVAL = 0x210
 pytestmark = pytest.mark.skipif(not shutil.which("swtpm"), reason="swtpm is not installed")
 
 
-@pytest.fixture
-def link(tmp_path: Path) -> Iterator[socket.socket]:
-    """Yield a connection to a TPM that was just started."""
+@contextmanager
+def started(state: Path) -> Iterator[socket.socket]:
+    """Yield a connection to a TPM that was just started, with its state in a folder."""
     port = free_port()
     process = subprocess.Popen(
-        ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tmp_path}", "--flags",
+        ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--flags",
          "not-need-init,startup-clear", "--server", f"type=tcp,port={port}",
-         "--ctrl", f"type=unixio,path={tmp_path}/ctrl"],
+         "--ctrl", f"type=unixio,path={state}/ctrl"],
     )  # fmt: skip
     with connected(port) as made:
         yield made
     process.kill()
     process.wait()
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Iterator[socket.socket]:
+    """Yield a connection to a new one."""
+    with started(tmp_path) as made:
+        yield made
 
 
 def connected(port: int) -> socket.socket:
@@ -50,6 +58,7 @@ def ask(link: socket.socket, command: bytes) -> bytes:
 
 
 def interval_s(link: socket.socket) -> int:
+    """Return how long it takes to forget one failure."""
     asked = struct.pack(">HIIIII", 0x8001, 22, 0x17A, 6, LOCKOUT_INTERVAL, 1)
     found: int = struct.unpack(">I", ask(link, asked)[-4:])[0]
     return found
