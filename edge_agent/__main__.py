@@ -5,7 +5,6 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import socket
 import sys
 import time
@@ -35,7 +34,8 @@ TRY_AGAIN = 1
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status: 2 where the input is wrong."""
     log.addHandler(logging.NullHandler())
-    given = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    given = _parser().parse_args(words, argparse.Namespace(words=words))
     try:
         return _COMMANDS[given.command](given)
     except (ConfigError, IdentityError, KeyFileError, LightError, MeasureError, UnsafeError,
@@ -128,6 +128,23 @@ def _admit(given: argparse.Namespace) -> tuple[Loaded, Build]:
     return loaded, admission.demand_build(given.config, loaded, unsafe=given.unsafe_development)
 
 
+def _begin(given: argparse.Namespace) -> tuple[Loaded, Build]:
+    """Begin as a process that starts others, where that is safe."""
+    log_to_stderr()
+    sandbox.forbid_dumps()
+    admitted = _admit(given)
+    admission.demand_safety(unsafe=given.unsafe_development)
+    return admitted
+
+
+def _begin_part(given: argparse.Namespace) -> tuple[Loaded, Build]:
+    """Begin as one of those others, who ends with whoever started it."""
+    sandbox.die_with_parent()
+    sandbox.forbid_dumps()
+    log_to_stderr()
+    return _admit(given)
+
+
 def _confine(given: argparse.Namespace, needs: sandbox.Needs) -> None:
     why = sandbox.confine(needs, lenient=given.unsafe_development)
     if why:
@@ -163,10 +180,7 @@ def _vision(given: argparse.Namespace) -> int:
     2. Confine.
     3. Only now load what can hold a picture.
     """
-    sandbox.die_with_parent()
-    sandbox.forbid_dumps()
-    log_to_stderr()
-    loaded, build = _admit(given)
+    loaded, build = _begin_part(given)
     # 1.
     agent = loaded.agent
     key = keys.load(agent.key_file)
@@ -203,11 +217,11 @@ def _vision(given: argparse.Namespace) -> int:
 
 def _preview(given: argparse.Namespace) -> int:
     """Begin as preview: in the same steps as vision, and without a key."""
-    sandbox.die_with_parent(signal.SIGKILL)
-    sandbox.forbid_dumps()
-    log_to_stderr()
-    agent = _admit(given)[0].agent
-    shown = Shown(*given.share)
+    agent = _begin_part(given)[0].agent
+    try:
+        shown = Shown(*given.share)
+    except (OSError, ValueError):
+        raise ConfigError("--share: expected what the assistant passes; run that") from None
     keeper = decoding.Keeper(
         decoding.order(agent.camera, agent.replay, lenient=given.unsafe_development)
     )
@@ -225,10 +239,7 @@ def _preview(given: argparse.Namespace) -> int:
 def _assistant(given: argparse.Namespace) -> int:
     from edge_agent.installation import assistant  # noqa: PLC0415 - it loads the network
 
-    log_to_stderr()
-    sandbox.forbid_dumps()
-    loaded, _ = _admit(given)
-    admission.demand_safety(unsafe=given.unsafe_development)
+    loaded, _ = _begin(given)
     return assistant.run(given, loaded, _command("preview", given))
 
 
@@ -236,10 +247,7 @@ def _publisher(given: argparse.Namespace) -> int:
     from edge_agent import publisher  # noqa: PLC0415 - vision must not even load the network
     from edge_agent.io.mqtt import MqttError  # noqa: PLC0415
 
-    sandbox.die_with_parent()
-    sandbox.forbid_dumps()
-    log_to_stderr()
-    loaded, build = _admit(given)
+    loaded, build = _begin_part(given)
     agent = loaded.agent
     with _data_dir(agent.data_dir):
         pass
@@ -256,6 +264,10 @@ def _publisher(given: argparse.Namespace) -> int:
 
 def _check(given: argparse.Namespace) -> int:
     """Look at everything; where it is not safe, 1."""
+    if not os.environ.items() >= sandbox.PERTURB.items():
+        # It opens the camera in this process, and glibc reads this only as a program begins.
+        again = [sys.executable, "-m", "edge_agent", *given.words]
+        os.execve(again[0], again, {**os.environ, **sandbox.PERTURB})  # noqa: S606
     from edge_agent import checks  # noqa: PLC0415 - no other process needs what it looks at
 
     findings = surroundings.examine()
@@ -295,10 +307,7 @@ def _measure(_given: argparse.Namespace) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     given.part = given.part or ["publisher", "vision"]
-    log_to_stderr()
-    sandbox.forbid_dumps()
-    loaded, build = _admit(given)
-    admission.demand_safety(unsafe=given.unsafe_development)
+    loaded, build = _begin(given)
     if "vision" in given.part:
         keys.load(loaded.agent.key_file)
     log.info(

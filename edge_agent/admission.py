@@ -1,6 +1,6 @@
 """Whether a process may begin: the operator's signature, the build, and what is around it.
 
-Every process that sees pixels or speaks to anybody begins here, and so runs on the same terms.
+Whatever counts, shows or updates begins here, and so runs on the same terms.
 """
 
 from pathlib import Path

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from edge_agent import config
+from edge_agent.admission import OPERATOR_KEY
 from edge_agent.io import keys
 from edge_agent.io.identity import (
     CERTIFICATE,
@@ -77,7 +78,9 @@ def read(path: Path, kind: type[M]) -> M:
     try:
         return kind.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise EnrolmentError(f"{path}: cannot be read ({error.strerror})") from None
+        raise EnrolmentError(
+            f"{path}: cannot be read ({error.strerror}); give a {kind.__name__.lower()} file"
+        ) from None
     except ValidationError as error:
         what = error.errors(include_url=False)[0]
         where = ".".join(map(str, what["loc"])) or "file"
@@ -114,7 +117,7 @@ def accept(claim: Claim, welcome: Welcome, identity: Identity, folder: Path) -> 
         raise EnrolmentError(f"expected an answer for {claim.device}, got one for {welcome.device}")
     content = base64.b64decode(welcome.configuration)
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    operator = folder / "operator.pub.pem"
+    operator = folder / OPERATOR_KEY
     write_whole(operator, claim.operator.encode(), 0o644)
     signature = bytes.fromhex(welcome.signature or "")
     if not keys.is_signed(operator, signature, content):

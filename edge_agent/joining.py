@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
@@ -52,8 +53,20 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     offer.add_argument("files", nargs="+", metavar="FILE", help="its names within the folder")
     offer.add_argument("--kind", choices=get_args(Kind), required=True)
     offer.add_argument("--target", required=True, metavar="ID|fleet")
-    offer.add_argument("--number", type=int, required=True, help="higher than any before")
-    offer.add_argument("--days", type=int, default=30, help="how long it is good (default 30)")
+    offer.add_argument(
+        "--number",
+        type=_number(1, 2**31 - 1),
+        metavar="N",
+        required=True,
+        help="higher than any before",
+    )
+    offer.add_argument(
+        "--days",
+        type=_number(1, 3650),
+        metavar="N",
+        default=30,
+        help="how long it is good (default 30)",
+    )
     offer.add_argument("--key", type=Path, required=True, help="the operator's private key")
     text = "get a new certificate where the one in use ends soon"
     commands.add_parser("renew", parents=[shared], help=text, description=text)
@@ -65,13 +78,24 @@ def add_assistant_options(parser: argparse.ArgumentParser) -> None:
         "--listen", default="0.0.0.0", metavar="ADDRESS",  # noqa: S104 - who is near alone
         help="address to serve on (default: all); only whoever is near is answered",
     )  # fmt: skip
-    parser.add_argument("--port", type=int, default=8081, help="default 8081")
     parser.add_argument(
-        "--minutes", type=int, default=30, choices=range(1, 121), metavar="1..120",
-        help="how long it stays open (default 30)",
+        "--port", type=_number(1, 65535), default=8081, metavar="N", help="default 8081"
+    )
+    parser.add_argument(
+        "--minutes", type=_number(1, 120), default=30, metavar="N",
+        help="how long it stays open (default 30, at most 120)",
     )  # fmt: skip
     parser.add_argument("--identity", type=Path, help="folder of keys and certificate")
     parser.add_argument("--sealed", action="store_true", help="as for enrol")
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isdecimal() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"expected {least} to {most}, got {text}")
+        return int(text)
+
+    return read
 
 
 def enrol(given: argparse.Namespace) -> int:
@@ -81,7 +105,7 @@ def enrol(given: argparse.Namespace) -> int:
 
     try:
         claim = enrolment.read_claim(given.claim, _now())
-        identity = open_identity(given.identity, given.sealed)
+        identity = open_identity(given.identity, sealed=given.sealed)
         if given.request:
             asked = enrolment.request(claim, identity)
             write_whole(given.request, asked.model_dump_json().encode(), 0o644)
@@ -102,7 +126,7 @@ def renew(given: argparse.Namespace) -> int:
     """Renew the certificate where that is due."""
     from edge_agent import enrolment  # noqa: PLC0415
 
-    identity = open_identity(given.identity, given.sealed)
+    identity = open_identity(given.identity, sealed=given.sealed)
     try:
         if not enrolment.is_due(identity, _now()):
             print("not due")  # noqa: T201

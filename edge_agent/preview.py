@@ -20,7 +20,7 @@ WALK_EACH_WAY = 5
 
 
 class Walk:
-    """The walk test: somebody walks five times in and five times out over each line drawn."""
+    """The walk test: somebody walks five times in and five times out over a line."""
 
     def __init__(self, view: Literal["side", "overhead"]) -> None:
         self._view: Literal["side", "overhead"] = view
@@ -81,7 +81,7 @@ def run(agent: AgentConfig, keeper: Keeper, shown: Shown) -> None:
     Raises:
         SourceError: the camera or the networks cannot be used.
     """
-    walk, newest = Walk(agent.camera.view), None
+    walk, shown_last = Walk(agent.camera.view), None
     source, looking = open_preview(agent.camera, agent.replay, agent.detector, keeper)
     with source:
         width, height = source.size
@@ -89,10 +89,9 @@ def run(agent: AgentConfig, keeper: Keeper, shown: Shown) -> None:
             for order in shown.orders():
                 walk.obey(order)
             walk.observe(observation)
-            if looking.seen is None or looking.seen is newest:
+            if looking.newest is None or looking.newest is shown_last:
                 continue
-            newest = looking.seen
-            picture, scene = newest
+            shown_last = picture, scene = looking.newest
             health = source.health()
             late = health.late > MOST_LATE * max(1, health.frames)
             works = judged(scene, late=late)

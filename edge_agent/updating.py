@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from edge_agent import config
+from edge_agent.admission import OPERATOR_KEY
 from edge_agent.io import keys
 from edge_agent.io.identity import make_durable, write_whole
 from edge_agent.wire.manifest import CONTEXT, File, Kind, Manifest
@@ -105,7 +106,7 @@ class Updater:
 
     def _judged(self, content: bytes, signature: bytes, kind: Kind, now: datetime) -> Manifest:
         """Return an offer that this device may take."""
-        public = self._folder / "operator.pub.pem"
+        public = self._folder / OPERATOR_KEY
         if not keys.is_signed(public, _unhexed(signature), content, CONTEXT):
             raise UpdateError(f"{MANIFEST}: not signed by the operator whom {public} names")
         try:
@@ -176,7 +177,7 @@ class Updater:
         content = parts["agent.toml"]
         try:
             signature = _unhexed(parts["agent.toml.sig"])
-            signed = keys.is_signed(self._folder / "operator.pub.pem", signature, content)
+            signed = keys.is_signed(self._folder / OPERATOR_KEY, signature, content)
             loaded = config.parse(content, "agent.toml", signed=signed)
         except (ValueError, keys.KeyFileError) as error:
             raise UpdateError(str(error)) from None

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge_agent import enrolment, sandbox
-from edge_agent.config import ConfigError, Loaded
+from edge_agent.config import Loaded
 from edge_agent.installation import server
 from edge_agent.io import mqtt
 from edge_agent.io.identity import IdentityError, open_identity
@@ -50,13 +50,8 @@ def run(given: argparse.Namespace, loaded: Loaded, preview: list[str]) -> int:
     command = [*preview, "--share", *map(str, link.passed)]
     part = Supervised("preview", command, sandbox.PERTURB, link.passed)
     try:
-        with server.serving((given.listen, given.port), site, link):
+        with server.serving(server.listen((given.listen, given.port), site, link)):
             return supervise([part], until_s)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConfigError(
-            f"{given.listen}:{given.port}: cannot be listened on ({reason}); give another --port"
-        ) from None
     finally:
         link.close()
         log.warning("event=assistant_closed")
@@ -70,7 +65,9 @@ def _send(given: argparse.Namespace, proposal: Proposal) -> str:
     """Send a proposal to the city; return why that was not possible, or nothing."""
     try:
         if given.identity:
-            credentials = enrolment.credentials_of(open_identity(given.identity, given.sealed))
+            credentials = enrolment.credentials_of(
+                open_identity(given.identity, sealed=given.sealed)
+            )
         else:
             credentials = enrolment.credentials_in(Path(os.environ[_CREDENTIALS]))
         enrolment.propose(credentials, proposal)

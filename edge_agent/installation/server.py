@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from edge_agent.config import ConfigError
 from edge_agent.installation.drawing import read, warnings
 from edge_agent.io.preview_link import STALE_S, PreviewLink
 from edge_agent.wire.installation import Check, Proposal
@@ -286,17 +287,27 @@ def words_in(language: str) -> dict[str, str]:
     return {name: said[language] for name, said in known.items()}
 
 
-@contextlib.contextmanager
-def serving(address: tuple[str, int], site: Site, link: PreviewLink) -> Iterator[None]:
-    """Serve, within this.
+def listen(address: tuple[str, int], site: Site, link: PreviewLink) -> _Server:
+    """Return a server that listens there.
 
     Raises:
-        OSError: nobody may listen there.
+        ConfigError: nobody may.
     """
-    server = _Server(address, site, link)
+    try:
+        return _Server(address, site, link)
+    except OSError as error:
+        where, reason = "{}:{}".format(*address), error.strerror or str(error)
+        raise ConfigError(
+            f"{where}: cannot be listened on ({reason}); give another --port or --listen"
+        ) from None
+
+
+@contextlib.contextmanager
+def serving(server: _Server) -> Iterator[None]:
+    """Serve, within this."""
     thread = threading.Thread(target=server.serve_forever, args=[0.2], daemon=True)
     thread.start()
-    log.warning("event=assistant_open device=%s port=%d", site.device, server.server_port)
+    log.warning("event=assistant_open device=%s port=%d", server.site.device, server.server_port)
     try:
         yield
     finally:

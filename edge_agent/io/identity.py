@@ -192,7 +192,7 @@ class Identity:
         return secret
 
 
-def open_identity(folder: Path, sealed: bool) -> Identity:
+def open_identity(folder: Path, *, sealed: bool) -> Identity:
     """Return the identity in a folder, whose secrets systemd keeps, or plain files."""
     return Identity(folder, SystemdSeal() if sealed else PlainSeal())
 

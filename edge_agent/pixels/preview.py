@@ -42,7 +42,7 @@ class Looking:
         self._held: deque[tuple[tuple[Detection, ...], tuple[Face, ...]]] = deque(maxlen=HELD_LOOKS)
         self._made_s = 0.0
         self.invoke_s = 0.0
-        self.seen: tuple[Picture, Scene] | None = None
+        self.newest: tuple[Picture, Scene] | None = None
         """The newest picture that may be seen, and what is told of it in numbers."""
 
     def detect(self, frame: NDArray[Any]) -> tuple[Detection, ...]:
@@ -56,9 +56,9 @@ class Looking:
             self._made_s = now_s
             people = tuple(one for looks, _ in self._held for one in looks)
             held = tuple(one for _, looks in self._held for one in looks)
-            newest = self._held[-1]
-            picture = self._blurrer.picture(frame, people, held, newest=newest)
-            self.seen = picture, self._blurrer.scene(frame)
+            now = self._held[-1]
+            picture = self._blurrer.picture(frame, people, held, newest=now)
+            self.newest = picture, self._blurrer.scene(frame)
             self._blurrer.zeroise()  # nothing comes that would overwrite it for several frames
         return moving
 

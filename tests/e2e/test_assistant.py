@@ -250,11 +250,25 @@ def test_a_configuration_that_is_not_the_operators_opens_nothing(assistant: Assi
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(assistant: Assistant) -> None:
-    done = subprocess.run(assistant.command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "cannot be listened on (Address already in use); give another --port" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_wrong_words_are_said_in_one_line(assistant: Assistant) -> None:
+    for more, why in (
+        ((), "cannot be listened on (Address already in use); give another --port or --listen"),
+        (("--listen", "192.0.2.1"), "192.0.2.1:"),
+        (("--port", "70000"), "argument --port: expected 1 to 65535, got 70000"),
+        (("--minutes", "500"), "argument --minutes: expected 1 to 120, got 500"),
+    ):
+        done = subprocess.run(
+            [*assistant.command, *more], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert why in done.stderr
+        assert "Traceback" not in done.stderr
+    command = [
+        *assistant.command[:3], "preview", "--config", str(assistant.config), "--share", "91", "92"
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "expected what the assistant passes" in done.stderr) == (2, True)
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_five_ways_in_and_five_out_pass_and_one_less_does_not(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from tests.firmware.machine import (
     sealed_by,
     spoil,
 )
-from tests.integration import test_tpm
+from tests.integration import swtpm
 
 ROOT = Path(__file__).parents[2]
 BOOT_S = {"amd64": 240.0, "arm64": 480.0}
@@ -261,8 +261,8 @@ def tell(story: Story) -> None:
         time.sleep(3 + 1.3 * index)
         device.power_off()
     if story.arch == "amd64":
-        with test_tpm.started(story.folder / "tpm") as link:
-            assert test_tpm.interval_s(link) == 0, "its TPM locks it out after some power cuts"
+        with swtpm.started(story.folder / "tpm") as link:
+            assert swtpm.interval_s(link) == 0, "its TPM locks it out after some power cuts"
     # That slot B is started after them shows here: slot A would run.
     story.say("a root file system that was tampered with does not run")
     spoil(story.disk, "root-b")

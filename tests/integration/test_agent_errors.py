@@ -1,10 +1,14 @@
 """What a technician reads when something is wrong: one line, exit code 2, no traceback."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from edge_agent import sandbox
+from tests.conftest import BIN
 
 UNSAFE = "--unsafe-development"
 
@@ -74,6 +78,25 @@ def test_check_says_that_all_is_well(town: Any, grey_film: Path) -> None:
         "broker",
     ]  # fmt: skip
     assert done.stdout.splitlines()[-1].split() == ["broker", "ok"]
+
+
+def test_check_sees_no_picture_in_memory_that_is_not_overwritten(
+    town: Any, grey_film: Path, wait_until: Any
+) -> None:
+    """Its camera never answers, so that there is time to look."""
+    town.device("bus-1", grey_film, 5.0)
+    os.mkfifo(town.folder / "camera")
+    changed = town.agent_config.read_text().replace(str(grey_film), str(town.folder / "camera"))
+    town.agent_config.write_text(changed)
+    command = [BIN / "dizaine-agent", "check", "--config", town.agent_config, UNSAFE]
+    looking = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        environment = Path(f"/proc/{looking.pid}/environ")
+        wanted = {f"{name}={value}".encode() for name, value in sandbox.PERTURB.items()}
+        wait_until(lambda: wanted <= set(environment.read_bytes().split(b"\0")))
+    finally:
+        looking.kill()
+        looking.wait()
 
 
 def test_a_second_publisher_on_the_same_folder_is_refused(
