@@ -33,6 +33,8 @@ ROOT = HERE.parents[1]
 SIZE = (480, 640)
 MARKED, FRAMES, FPS = 6, 10, 4.0
 DEADLINE_NS = 100_000_000
+TOLERANCE_NS = 20_000_000
+RUNS = 8
 MODEL = "person-ssdlite-coco"
 
 CAP_SYS_PTRACE = 19
@@ -189,38 +191,47 @@ def face_fingerprints() -> Fingerprints:
 
 @contextmanager
 def stopped_after_the_deadline(
-    film: Path, python: str = sys.executable, *, zeroing: bool = True, runtime: str = "litert",
-    fps: float = FPS, after_ns: int = DEADLINE_NS, looked_for: str = "people",
+    film: Path, *, zeroing: bool = True, looked_for: str = "people",
+    fps: float = FPS, after_ns: int = DEADLINE_NS,
 ) -> Iterator[dict[str, int]]:  # fmt: skip
-    """Yield the processes of a run, both stopped so long after the marked frame's capture."""
+    """Yield the processes of a run, both stopped so long after the marked frame's capture.
+
+    On a busy machine a run may be stopped at the wrong moment, which measures nothing: it is begun
+    again.
+    """
     paths = [str(ROOT)] if zeroing else [str(HERE / "unzeroed"), str(ROOT)]
     environment = {**os.environ, "PYTHONPATH": ":".join(paths)}
     if zeroing:
         environment |= sandbox.PERTURB
     mode = "scrubbed" if zeroing else "unscrubbed"
-    watched = subprocess.Popen(
-        [python, str(HERE / "watched.py"), str(film), str(fps), runtime, mode, "99",
-         looked_for],
-        stdout=subprocess.PIPE, text=True, env=environment,
-    )  # fmt: skip
-    try:
-        assert watched.stdout is not None
-        decoder = child_of(int(watched.stdout.readline().split()[1]))
-        captured_ns = 0
-        for line in watched.stdout:
-            index, captured = map(int, line.split())
-            if index == MARKED:
-                captured_ns = captured
-                break
-        left_ns = captured_ns + after_ns - time.monotonic_ns()
-        assert left_ns > 0, "the frame was late: this machine is too busy for the measurement"
-        time.sleep(left_ns / 1e9)
-        os.kill(watched.pid, signal.SIGSTOP)
-        os.kill(decoder, signal.SIGSTOP)
-        yield {"vision": watched.pid, "decoder": decoder}
-    finally:
-        watched.kill()
-        watched.wait()
+    missed_ns = []
+    for _ in range(RUNS):
+        watched = subprocess.Popen(
+            [sys.executable, HERE / "watched.py", film, str(fps), mode, "99", looked_for],
+            stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+        try:
+            assert watched.stdout is not None
+            decoder = child_of(int(watched.stdout.readline().split()[1]))
+            captured_ns = 0
+            for line in watched.stdout:
+                index, captured = map(int, line.split())
+                if index == MARKED:
+                    captured_ns = captured
+                    break
+            assert captured_ns, "the marked frame was not looked at"
+            time.sleep(max(0.0, captured_ns + after_ns - time.monotonic_ns()) / 1e9)
+            os.kill(watched.pid, signal.SIGSTOP)
+            os.kill(decoder, signal.SIGSTOP)
+            missed_ns.append(time.monotonic_ns() - captured_ns - after_ns)
+            if missed_ns[-1] <= TOLERANCE_NS:
+                yield {"vision": watched.pid, "decoder": decoder}
+                return
+        finally:
+            watched.kill()
+            watched.wait()
+    late_ms = [round(missed / 1e6) for missed in missed_ns]
+    pytest.fail(f"{RUNS} runs were stopped {late_ms} ms late: this machine is too busy to measure")
 
 
 def scan(processes: dict[str, int], fingerprints: Fingerprints) -> dict[str, Counter[str]]:

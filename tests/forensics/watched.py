@@ -1,7 +1,7 @@
 """The pixel wall on a film, watched: says when each frame was captured. Started by a test.
 
-Arguments: the film, frames a second, the runtime, `scrubbed` or `unscrubbed`, after which frame to
-stop, and `people`, `faces` or `preview`. With `faces`, they are found wherever the network thinks
+Arguments: the film, frames a second, `scrubbed` or `unscrubbed`, after which frame to stop, and
+`people`, `faces` or `preview`. With `faces`, they are found wherever the network thinks
 most of one, since the film has none, and masks are judged on them; with `preview`, a picture that
 may be seen is made of each frame. It prints `INDEX CAPTURED_NS` once a frame's observation is out,
 and goes on.
@@ -18,7 +18,7 @@ from edge_agent.pixels.capture import Frame
 from edge_agent.pixels.preview import open_preview
 from edge_agent.pixels.source import FacesWanted, Source, open_source
 
-film, fps, runtime, mode, last, looked_for = sys.argv[1:]
+film, fps, mode, last, looked_for = sys.argv[1:]
 told: list[int] = []
 look = Source._observe
 
@@ -34,7 +34,7 @@ if mode == "unscrubbed":
     Blurrer.zeroise = lambda _: None  # type: ignore[method-assign, misc]
 camera = config.Camera(source=film, fps=float(fps))
 threads = 1 if looked_for == "people" else 2
-detector = config.Detector.model_validate({"runtime": runtime, "threads": threads})
+detector = config.Detector(threads=threads)
 wanted = FacesWanted(masks=True) if looked_for == "faces" else None
 faces.MOST_FACES = 4
 replay = config.Replay(pace="real")
