@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from aggregator.core.language import Language
 from aggregator.core.measures import LEVELS
+from aggregator.core.mistakes import wrong
 from edge_agent.wire.declaration import ClockTime, TimeZone
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -40,12 +42,12 @@ class Person(_Part):
     name: Name
     email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")] | None = None
     sms: Annotated[str, StringConstraints(pattern=r"^\+[1-9]\d{6,14}$")] | None = None
-    language: Literal["fr", "en"] = "fr"
+    language: Language = "fr"
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
         if self.email is None and self.sms is None:
-            raise ValueError(f"person {self.name}: expected an email or an sms number")
+            raise wrong("person_unreachable", name=self.name)
         return self
 
 
@@ -86,10 +88,7 @@ class Hours(_Part):
     @model_validator(mode="after")
     def _opens_before_it_closes(self) -> Self:
         if self.opens >= self.closes:
-            raise ValueError(
-                f"expected opens before closes, got {self.opens} and {self.closes};"
-                " write a span over midnight as two rules"
-            )
+            raise wrong("hours_turned", opens=self.opens, closes=self.closes)
         return self
 
     def include(self, at: datetime, zone: ZoneInfo) -> bool:
@@ -152,30 +151,25 @@ class Rule(_Part):
         given = [v for v in (self.at_least, self.at_most) if v is not None]
         wanted = 0 if self.measure == "device_unhealthy" else 1
         if len(given) != wanted:
-            how = "neither at_least nor at_most" if not wanted else "either at_least or at_most"
-            raise ValueError(f"rule {self.name}: expected {how} with {self.measure}")
+            kind = "sides" if wanted else "no_sides"
+            raise wrong(kind, rule=self.name, measure=self.measure)
         if self.measure == "device_silent" and self.at_least is None:
-            raise ValueError(f"rule {self.name}: expected at_least, in minutes, with device_silent")
+            raise wrong("silent_minutes", rule=self.name)
         if self.measure in OF_DEVICES and (
             self.where.scope is not None or self.batches > 1 or self.clear is not None
         ):
-            raise ValueError(
-                f"rule {self.name}: {self.measure} is of a device and not of batches;"
-                " leave where.scope, for and clear away"
-            )
+            raise wrong("of_a_device", rule=self.name, measure=self.measure)
         # 2.
         for value in (*given, *([self.clear] if self.clear is not None else [])):
             if isinstance(value, str) != (self.measure == "occupancy_level"):
-                expected = ", ".join(LEVELS) if self.measure == "occupancy_level" else "a number"
-                raise ValueError(f"rule {self.name}: expected {expected}, got {value}")
+                kind = "number_wanted" if isinstance(value, str) else "level_wanted"
+                raise wrong(kind, rule=self.name, value=value)
         # 3.
         if self.clear is not None and given:
             value, clear = self.threshold, _number(self.clear)
             if (clear > value) if self.at_least is not None else (clear < value):
-                side = "at or below" if self.at_least is not None else "at or above"
-                raise ValueError(
-                    f"rule {self.name}: expected clear {side} the threshold, got {self.clear}"
-                )
+                kind = "clear_above" if self.at_least is not None else "clear_below"
+                raise wrong(kind, rule=self.name, clear=self.clear)
         return self
 
     @property
@@ -215,39 +209,35 @@ class Book(_Part):
         3. Whoever is told by a channel can be reached by it.
         """
         # 1.
-        for what, given in (
-            (
-                "person or rota",
-                sorted([p.name for p in self.people] + [r.name for r in self.rotas]),
-            ),
-            ("rule", sorted(rule.name for rule in self.rules)),
+        for given in (
+            sorted([p.name for p in self.people] + [r.name for r in self.rotas]),
+            sorted(rule.name for rule in self.rules),
         ):
             twice = next((a for a, b in pairwise(given) if a == b), None)
             if twice is not None:
-                raise ValueError(f"{what} {twice}: named twice; give another name")
+                raise wrong("named_twice", name=twice)
         # 2.
         people = {person.name: person for person in self.people}
         rotas = {rota.name: rota for rota in self.rotas}
         for rota in self.rotas:
             for name in rota.members:
                 if name not in people:
-                    raise ValueError(f"rota {rota.name}: {name} is not among people; add them")
+                    raise wrong("rota_unknown", rota=rota.name, name=name)
         for rule in self.rules:
             told = [(rule.notify, rule.channels)]
             told += [(rule.escalate.notify, rule.escalate.channels)] if rule.escalate else []
             for names, channels in told:
                 for name in names:
                     if name not in people and name not in rotas:
-                        raise ValueError(
-                            f"rule {rule.name}: {name} is neither a person nor a rota; add them"
-                        )
+                        raise wrong("told_unknown", rule=rule.name, name=name)
                     # 3.
                     for member in rotas[name].members if name in rotas else (name,):
                         person = people[member]
                         if all(getattr(person, channel) is None for channel in channels):
-                            raise ValueError(
-                                f"rule {rule.name}: {member} has no {' or '.join(channels)}"
-                            )
+                            raise wrong(
+                                "told_unreachable", rule=rule.name, name=member,
+                                channels=", ".join(channels),
+                            )  # fmt: skip
         return self
 
     def tell(

@@ -10,10 +10,10 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from aggregator.core import gsm7
+from aggregator.core.language import Language
 from aggregator.core.measures import LEVELS, Interval
 from aggregator.core.rules import Subject
 
-Language = Literal["fr", "en"]
 Occasion = Literal["fired", "resolved", "reminder", "escalated", "test"]
 MOST_SEGMENTS = 2
 

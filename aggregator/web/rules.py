@@ -1,7 +1,7 @@
 """The pages of rules: all of them as YAML, one of them as a form, a trial, a test message."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -28,6 +28,14 @@ SUBJECTS: tuple[Subject, ...] = (
     "share_under_1m", "device_silent", "device_unhealthy",
 )  # fmt: skip
 _NEW = "new"
+_LABELS = {
+    "name": "rule_name", "measure": "measure", "at_least": "rule_value", "at_most": "rule_value",
+    "clear": "rule_clear", "for": "rule_for", "cool_down_min": "rule_cool", "site": "site",
+    "device": "device", "scope": "rule_scope", "vehicle_line": "vehicle_line", "tag": "tag",
+    "opens": "from", "closes": "to", "days": "rule_days", "severity": "severity",
+    "notify": "rule_notify", "channels": "rule_channels", "after_min": "rule_escalate",
+}  # fmt: skip
+"""What the form calls each key of a rule: words of the pages."""
 
 
 @dataclass(slots=True)
@@ -168,6 +176,17 @@ def _whole(text: str, default: int) -> int | str:
     return int(text) if text.isdecimal() else (text or default)
 
 
+def _said(error: RulesError, visit: Visit, labels: Mapping[str, str] | None = None) -> str:
+    """Return what is wrong in the reader's language; a form's field by what it is called there."""
+    if error.mistake is None:
+        return str(error)
+    place = error.mistake.place
+    if labels is None or not place or place[-1] not in labels:
+        return error.mistake.said(visit.language)
+    key = "rule_escalate_to" if place[-2:] == ("escalate", "notify") else labels[place[-1]]
+    return error.mistake.said(visit.language, visit.said[key].split(" (")[0])
+
+
 def router(site: Site) -> APIRouter:
     """Return the pages."""
     routes = APIRouter(include_in_schema=False)
@@ -205,7 +224,7 @@ def router(site: Site) -> APIRouter:
         try:
             book = parse(given)
         except RulesError as error:
-            return show(visit, 400, text=given, problem=str(error))
+            return show(visit, 400, text=given, problem=_said(error, visit))
         if deed == "try":
             return show(visit, text=given, tried=rules.tried(book))
         rules.save(visit, given, book)
@@ -269,7 +288,7 @@ def router(site: Site) -> APIRouter:
         try:
             new = parse(json.dumps(whole))  # JSON is YAML
         except RulesError as error:
-            return _rule_page(visit, name, fields, book, str(error))
+            return _rule_page(visit, name, fields, book, _said(error, visit, _LABELS))
         rules.save(visit, dump(new), new)
         return visit.go("/rules")
 

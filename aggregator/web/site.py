@@ -15,11 +15,12 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from aggregator import metrics
 from aggregator.config import AggregatorConfig
+from aggregator.core.mistakes import first_of
 from aggregator.issuing import Issuer
 from aggregator.store.database import Database
 from aggregator.store.engine import reason_of
 from aggregator.web import admin, days, enrol, exports, installations, rules, signing, staff, trends
-from aggregator.web.visit import HERE, Refusal, Site
+from aggregator.web.visit import HERE, Refusal, Site, Visit
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +129,9 @@ def _answer_problems(app: FastAPI, site: Site) -> None:
     @app.exception_handler(RequestValidationError)
     def wrong(request: Request, why: Exception) -> Response:
         errors = why.errors() if isinstance(why, RequestValidationError) else []
-        what = "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in errors[:3])
-        return tell(request, 400, "wrong_input", what=what)
+        language = site.visit(request).language
+        what = "; ".join(first_of([e]).said(language, str(e["loc"][-1])) for e in errors[:3])
+        return tell(request, 400, "mistaken", what=what)
 
     @app.exception_handler(Exception)
     def broken(request: Request, why: Exception) -> Response:
@@ -137,9 +139,9 @@ def _answer_problems(app: FastAPI, site: Site) -> None:
         return tell(request, 500, "something_wrong")
 
     @app.exception_handler(sqlalchemy.exc.SQLAlchemyError)
-    def away(_request: Request, why: Exception) -> Response:
+    def away(request: Request, why: Exception) -> Response:
         log.error("event=page_without_database why=%r", reason_of(why))
-        return JSONResponse(
-            {"problem": "the database does not answer; nothing is lost; try again"},
-            status_code=503,
-        )
+        visit = Visit(site, request, None)
+        if not wants_page(request):
+            return JSONResponse({"problem": visit.said["database_away"]}, status_code=503)
+        return visit.page_without_database(503, "database_away")

@@ -15,10 +15,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from aggregator.config import AggregatorConfig
+from aggregator.core.language import Language
 from aggregator.core.roles import Role
 from aggregator.store.accounts import Session
 from aggregator.store.database import Database
-from aggregator.web.words import Language, choose, words
+from aggregator.web.words import choose, words
 
 HERE = Path(__file__).parent
 _SECTIONS: tuple[tuple[str, str, Role], ...] = (
@@ -122,7 +123,16 @@ class Visit:
         return self.clock(at_s, "%d/%m/%Y %H:%M" if self.language == "fr" else "%d %b %Y %H:%M")
 
     def page(self, template: str, status: int = 200, **content: Any) -> Response:
-        """Return a page."""
+        """Return a page, with the journal's end at its foot."""
+        return self._page(template, status, self.site.database.journal.end(), content)
+
+    def page_without_database(self, status: int, word: str) -> Response:
+        """Return what to say while the database is away."""
+        return self._page("problem.html", status, None, {"text": self.said[word]})
+
+    def _page(
+        self, template: str, status: int, journal: tuple[int, str] | None, content: dict[str, Any]
+    ) -> Response:
         path = self.request.url.path
         parts = [
             Part(where, self.said[name], path == where or (where != "/" and path.startswith(where)))
@@ -138,7 +148,7 @@ class Visit:
             path=path,
             query=f"&{urlencode(query)}" if query else "",
             session=self.session,
-            journal=self.site.database.journal.end(),
+            journal=journal,
             **content,
         )
         answer = HTMLResponse(text, status_code=status)

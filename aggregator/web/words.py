@@ -3,9 +3,8 @@
 import tomllib
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
-Language = Literal["fr", "en"]
+from aggregator.core.language import Language
 
 
 @lru_cache(maxsize=2)

@@ -309,7 +309,22 @@ def test_a_rule_is_changed_on_the_page_and_in_the_file_alike(
     assert "at_least: 95" in server.own("rules", "show")
     page.fill("#text", "rules: [")
     page.click("text=Check and put in force")
-    assert "expected YAML in line 1" in page.inner_text("[role=alert]")
+    assert "expected YAML, see line 1" in page.inner_text("[role=alert]")
+
+
+def test_a_mistake_is_said_in_french_by_the_name_of_its_field(
+    browser: Browser, server: Server
+) -> None:
+    page = sign_in(browser, server, "administrator", locale="fr-FR")
+    page.goto(f"{server.address}/rules/crowd")
+    page.fill("#value", "beaucoup")
+    page.click("text=Vérifier et mettre en vigueur")
+    said = page.inner_text("[role=alert]")
+    assert said.startswith("Seuil")
+    assert "nombre attendu" in said
+    assert page.input_value("#value") == "beaucoup"
+    page.goto(f"{server.address}/api/v1/export?from=hier&to=2026-01-31&format=csv")
+    assert "from\u00a0: date attendue" in page.inner_text("body")
 
 
 def test_an_operator_stops_the_fleet_with_one_action(browser: Browser, server: Server) -> None:

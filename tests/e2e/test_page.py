@@ -1,5 +1,6 @@
 """The dashboard in a real browser: everything visible, nothing from elsewhere."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,14 @@ def test_health_and_readiness_are_told(browser: Browser, address: str, town: Any
         answer = page.goto(address + path)
         assert answer is not None
         assert answer.status == status
+
+
+def test_without_its_database_a_page_says_so_in_french_and_english(
+    browser: Browser, address: str, town: Any
+) -> None:
+    with sqlite3.connect(town.folder / "city.db") as database:
+        database.execute("ALTER TABLE journal RENAME TO elsewhere")
+    for locale, said in (("fr-FR", "ne répond pas"), ("en-GB", "does not answer")):
+        page = visit(browser, address, locale=locale)
+        assert said in page.inner_text("main")
+        assert page.get_attribute("html", "lang") == locale[:2]

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from string import Formatter
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from aggregator import rulebook
+from aggregator.core import mistakes
 from aggregator.core.alerts import State, Target, concerns, preview, reading, step
 from aggregator.core.day import Stored
 from aggregator.core.measures import Interval, read
@@ -174,26 +176,55 @@ def test_rules_are_the_same_when_written_and_read_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("old", "new", "english", "french"),
     [
-        ("notify: [marie]", "notify: [bob]"),
-        ("clear: busy", "clear: full"),
-        ("at_least: crowded", "at_least: 3"),
-        ("at_least: crowded, ", ""),
-        ("for: 2", "for: 0"),
-        ("measure:", "measures:"),
-        ("opens: 08:00", "opens: 23:00"),
-        ("closes: 22:00", "closes: 25:00"),
-        ("+33612345678", "0612345678"),
-        ("rules:", "rules: ["),
-        ("name: crowd", "name: Crowd!"),
+        ("notify: [marie]", "notify: [bob]", "neither a person nor a rota", "ni une personne"),
+        ("notify: [marie]", "notify: marie", "expected a list", "liste attendue"),
+        ("notify: [marie]", "notify: []", "at least 1 of them", "au moins 1 élément"),
+        ("clear: busy", "clear: full", "at or below the threshold", "au plus égal au seuil"),
+        ("at_least: crowded", "at_least: 3", "expected free, busy", "full attendu, reçu 3"),
+        ("at_least: crowded", "at_least: abc", 'got "abc"', "nombre attendu, ou free"),
+        ("at_least: crowded", "at_least: [1]", "rules.crowd.at_least: expected a number", "nombre"),
+        ("at_least: crowded", "at_least: -3", "at least 0, got -3", "au moins 0 attendu"),
+        ("at_least: crowded, ", "", "either at_least or at_most", "un seul seuil attendu"),
+        ("for: 2", "for: 0", "rules.crowd.for: expected at least 1, got 0", "au moins 1 attendu"),
+        ("for: 2", "for: 2.5", "a whole number", "nombre entier"),
+        ("measure:", "measures:", "rules.crowd.measure is missing", "manque ; l'ajouter"),
+        ("measure: occupancy_level", "measure: noise", 'got "noise"', "attendu : 'passages'"),
+        ("opens: 08:00", "opens: 23:00", "opens before closes", "précéder la fermeture"),
+        ("closes: 22:00", "closes: 25:00", "a time of day", "heure attendue"),
+        ("+33612345678", "0612345678", 'got "0612345678"', "numéro attendu avec indicatif"),
+        ("m@ville.fr", "ville.fr", "an e-mail address", "adresse e-mail"),
+        (", email: m@ville.fr, sms: +33612345678", "", "or an sms number", "numéro de SMS"),
+        (", email: m@ville.fr", "", "marie has no email", "rien pour recevoir : email"),
+        ("rules:", "rules: [", "see line 5", "voir la ligne 5"),
+        ("rules:", "colour: red\nrules:", "colour: unknown key", "clé inconnue"),
+        ("rules:", "timezone: Mars\nrules:", "a time zone", "fuseau horaire"),
+        ("rules:", "rules: 5\nnone:", "rules: expected a list, got 5", "liste attendue"),
+        ("name: crowd", "name: Crowd!", "of a-z, 0-9 and hyphens", "lettres a-z"),
     ],
 )
-def test_a_mistake_in_rules_is_told_in_one_line(broken: str, said: str) -> None:
+def test_a_mistake_in_rules_is_told_in_one_line_in_both_languages(
+    old: str, new: str, english: str, french: str
+) -> None:
     with pytest.raises(RulesError) as told:
-        rulebook.parse(WHOLE.replace(broken, said), "rules.yaml")
-    assert str(told.value).startswith("rules.yaml: ")
-    assert "\n" not in str(told.value)
+        rulebook.parse(WHOLE.replace(old, new), "rules.yaml")
+    mistake = told.value.mistake
+    assert mistake is not None
+    said = (str(told.value), mistake.said("fr"))
+    assert said[0].startswith("rules.yaml: ")
+    assert english in said[0]
+    assert french in said[1]
+    assert "\n" not in "".join(said)
+
+
+def test_every_mistake_is_said_with_the_same_particulars_in_both_languages() -> None:
+    for kind, said in (mistakes._OURS | mistakes._PYDANTICS).items():
+        named = {
+            language: {part[1] for part in Formatter().parse(line) if part[1]}
+            for language, line in said.items()
+        }
+        assert named["fr"] <= named["en"], kind
 
 
 @pytest.mark.parametrize("text", ["5", "[1]", "a: &a [*a]", "!!python/object:os.system x", "\x00"])
