@@ -109,16 +109,16 @@ def enrol(given: argparse.Namespace) -> int:
         if given.request:
             asked = enrolment.request(claim, identity)
             write_whole(given.request, asked.model_dump_json().encode(), 0o644)
-            print(f"{given.request}: take it to the city, and bring its answer back")  # noqa: T201
+            print(f"{given.request}: take it to the city, and bring its answer back")
             return 0
         if given.answer:
             enrolment.accept(claim, enrolment.read(given.answer, Welcome), identity, given.folder)
         else:
             enrolment.enrol(claim, identity, given.folder)
     except enrolment.EnrolmentError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return WRONG_INPUT
-    print(f"{claim.device} is enrolled")  # noqa: T201
+    print(f"{claim.device} is enrolled")
     return 0
 
 
@@ -129,13 +129,13 @@ def renew(given: argparse.Namespace) -> int:
     identity = open_identity(given.identity, sealed=given.sealed)
     try:
         if not enrolment.is_due(identity, _now()):
-            print("not due")  # noqa: T201
+            print("not due")
             return 0
         enrolment.renew(identity)
     except enrolment.EnrolmentError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return 1
-    print("renewed")  # noqa: T201
+    print("renewed")
     return 0
 
 
@@ -145,7 +145,7 @@ def update(given: argparse.Namespace) -> int:
 
     folder = given.config.parent
     if updating.heal(folder):
-        print("finished what was interrupted")  # noqa: T201
+        print("finished what was interrupted")
     if given.only_heal:
         return 0
     loaded = admission.load(given.config)
@@ -155,7 +155,7 @@ def update(given: argparse.Namespace) -> int:
     offers: list[tuple[str, Kind]] = [(given.source, given.kind)]
     if given.source is None:
         if agent.updates.url is None:
-            print("no updates.url")  # noqa: T201
+            print("no updates.url")
             return 0
         offers = [
             (f"{agent.updates.url}/{target}/{kind}", kind)
@@ -169,10 +169,10 @@ def update(given: argparse.Namespace) -> int:
         except updating.NoOfferError:
             continue
         except updating.UpdateError as error:
-            print(error, file=sys.stderr)  # noqa: T201
+            print(error, file=sys.stderr)
             status = 1
             continue
-        print(f"{kind}: " + ("nothing new" if number is None else f"took {number}"))  # noqa: T201
+        print(f"{kind}: " + ("nothing new" if number is None else f"took {number}"))
     return status
 
 
@@ -186,13 +186,13 @@ def offer(given: argparse.Namespace) -> int:
             until=_now() + timedelta(days=given.days),
             files=updating.describe(given.folder, given.files),
         )  # fmt: skip
-        print(updating.sign(given.folder, made, given.key))  # noqa: T201
+        print(updating.sign(given.folder, made, given.key))
     except ValidationError as error:
         what = error.errors(include_url=False)[0]
-        print(f"{'.'.join(map(str, what['loc']))}: {what['msg']}", file=sys.stderr)  # noqa: T201
+        print(f"{'.'.join(map(str, what['loc']))}: {what['msg']}", file=sys.stderr)
         return WRONG_INPUT
     except OSError as error:
-        print(f"{error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return WRONG_INPUT
     return 0
 

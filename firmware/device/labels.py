@@ -14,32 +14,28 @@ _PAGE = """<!doctype html>
 @page {{ size: A4; margin: 12mm }}
 body {{ font: 16px/1.4 system-ui, sans-serif; color: #000; background: #fff; margin: 0 }}
 main {{ display: grid; grid-template-columns: repeat(2, 92mm); gap: 3mm }}
-article {{ border: 1px solid #000; border-radius: 3mm; padding: 4mm; display: grid; height: 44mm;
-  grid-template-columns: 34mm 1fr; gap: 4mm; break-inside: avoid; box-sizing: border-box }}
+article {{ display: grid; grid-template-columns: 34mm 1fr; gap: 4mm; min-height: 44mm;
+  padding: 4mm; border: 1px solid #000; border-radius: 3mm;
+  box-sizing: border-box; break-inside: avoid }}
 svg {{ width: 34mm; height: 34mm }}
-h1 {{ font-size: 24px; margin: 0 }}
+h1 {{ font-size: 22px; line-height: 1.1; margin: 0; overflow-wrap: anywhere }}
 p {{ margin: 1mm 0 }}
-small {{ font-size: 11px }}
+small {{ font-size: 11px; line-height: 1.2; display: block }}
 table {{ border-collapse: collapse }} td, th {{ text-align: left; padding: 2mm 4mm 2mm 0 }}
 </style>
 {body}
 </html>
 """
+_BOTH = (Words("fr"), Words("en"))
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a label says.
-
-    Attributes:
-        link: where a citizen reads what this device counts, and why.
-        fingerprint: of the key that signs its records, where the device has it already.
-    """
+    """What a label says; at `link` a citizen reads what this device counts, and why."""
 
     device: str
     site: str
     link: str
-    fingerprint: str = ""
 
 
 def sheet(labels: list[Label], words: Words) -> str:
@@ -47,19 +43,17 @@ def sheet(labels: list[Label], words: Words) -> str:
     return _PAGE.format(
         language=words.language,
         title=words["labels_title"],
-        body="<main>" + "".join(_one(label, words) for label in labels) + "</main>",
+        body="<main>" + "".join(map(_one, labels)) + "</main>",
     )
 
 
-def _one(label: Label, words: Words) -> str:
-    code = segno.make(label.link, error="q", micro=False).svg_inline(border=2)
+def _one(label: Label) -> str:
+    code = segno.make(label.link, error="q", micro=False).svg_inline(border=2, omitsize=True)
     said = html.escape
-    key = f"<p><small>{words['label_key']} {said(label.fingerprint)}</small></p>"
-    return (
-        f"<article>{code}<div><h1>{said(label.device)}</h1><p>{said(label.site)}</p>"
-        f"<p><small>{words['label_says']}</small></p>"
-        f"{key if label.fingerprint else ''}</div></article>"
-    )
+    # Citizens read it, whatever language the technician speaks.
+    says = "".join(f'<p lang="{w.language}"><small>{w["label_says"]}</small></p>' for w in _BOTH)
+    names = f"<h1>{said(label.device)}</h1><p>{said(label.site)}</p>"
+    return f"<article>{code}<div>{names}{says}</div></article>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,7 @@ NEEDS = {
     "operator": ("/alerts", "/alerts/1", "/register", "/register.csv", "/rules", "/stop", "/trail"),
     "administrator": ("/accounts", "/rules/crowd", "/rules/new"),
 }
-OPEN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/back", "/healthz", "/readyz"}
+OPEN = {"/about", "/sign-in", "/sign-in/oidc", "/sign-in/oidc/back", "/healthz", "/readyz"}
 
 
 def test_nobody_sees_or_does_anything_without_a_right(server: Server) -> None:
@@ -230,6 +230,15 @@ def test_nobody_sees_or_does_anything_without_a_right(server: Server) -> None:
             assert b"Gare" not in body
             tried += 1
     assert tried > 35
+
+
+def test_the_code_on_a_label_leads_a_citizen_to_what_its_device_declares(
+    browser: Browser, server: Server
+) -> None:
+    device = server.database().registry.all()[0].id
+    page = browser.new_page(locale="fr-FR")
+    page.goto(f"{server.address}/about#{device}")
+    assert page.locator("section:target").get_attribute("id") == device
 
 
 def test_each_role_may_do_what_those_before_it_may_and_no_more(server: Server) -> None:

@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+from playwright.sync_api import Browser
 
 from edge_agent.wire.enrolment import Claim
 from firmware.device import cards, release
@@ -229,7 +232,22 @@ def test_labels_say_the_device_and_no_secret(desk: Desk) -> None:
     assert text.count("<svg") == 2
     assert "bus-1" in text
     assert "Ligne 12" in text
+    assert "aucune image" in text
+    assert "no picture" in text
     assert "s" * 43 not in text
+
+
+def test_a_printed_labels_code_is_large_and_leads_to_its_device(
+    desk: Desk, browser: Browser
+) -> None:
+    out = desk.folder / "labels.html"
+    assert desk.say("label", desk.claim("bus-1"), "--site", "Ligne 12", "--out", out) == 0
+    page = browser.new_page()
+    page.goto(out.as_uri())
+    picture = np.frombuffer(page.locator("article").screenshot(), np.uint8)
+    read, corners, _ = cv2.QRCodeDetector().detectAndDecode(cv2.imdecode(picture, 1))
+    assert read.endswith("bus-1")
+    assert np.ptp(corners[0, :, 0]) * 25.4 / 96 > 25, "millimetres"
 
 
 def test_cancelling_before_the_first_byte_writes_nothing(desk: Desk) -> None:
