@@ -1,14 +1,12 @@
 """What is wrong with something that was given: one line, in French and English.
 
-A kind is either one of pydantic's, or one of ours, which `wrong` raises inside a validator.
+A kind is either one of pydantic's, or one of ours, which a validator raises as `MistakeError`.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from pydantic_core import ErrorDetails, PydanticCustomError
 
 from aggregator.core.language import Language
 
@@ -149,11 +147,6 @@ _BY_FIELD = {
 _MOST_SHOWN = 60
 
 
-def wrong(kind: str, **particulars: object) -> PydanticCustomError:
-    """Return what a validator raises where a mistake of ours was made."""
-    return PydanticCustomError(kind, _OURS[kind]["en"], particulars)
-
-
 @dataclass(frozen=True, slots=True)
 class Mistake:
     """One thing that is wrong.
@@ -179,12 +172,21 @@ class Mistake:
         return f"{line}, {got} {self.got}" if self.got else line
 
 
-def first_of(errors: Sequence[ErrorDetails], given: object = None) -> Mistake:
-    """Return the first mistake that pydantic found in what was given."""
+class MistakeError(ValueError):
+    """What a validator raises where a mistake of ours was made."""
+
+    def __init__(self, kind: str, **particulars: object) -> None:
+        self.mistake = Mistake(kind, particulars)
+        super().__init__(self.mistake.said("en"))
+
+
+def first_of(errors: Sequence[Mapping[str, Any]], given: object = None) -> Mistake:
+    """Return the first mistake that pydantic found (`errors()`) in what was given."""
     error = errors[0]
     kind, particulars = error["type"], dict(error.get("ctx", {}))
-    if kind in _OURS:
-        return Mistake(kind, particulars)
+    raised = particulars.get("error")
+    if isinstance(raised, MistakeError):
+        return raised.mistake
     place = _place(error["loc"], given)
     if kind not in _PYDANTICS:
         kind = kind.split("_")[0]

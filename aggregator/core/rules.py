@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from aggregator.core.language import Language
 from aggregator.core.measures import LEVELS
-from aggregator.core.mistakes import wrong
+from aggregator.core.mistakes import MistakeError
 from edge_agent.wire.declaration import ClockTime, TimeZone
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -47,7 +47,7 @@ class Person(_Part):
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
         if self.email is None and self.sms is None:
-            raise wrong("person_unreachable", name=self.name)
+            raise MistakeError("person_unreachable", name=self.name)
         return self
 
 
@@ -88,7 +88,7 @@ class Hours(_Part):
     @model_validator(mode="after")
     def _opens_before_it_closes(self) -> Self:
         if self.opens >= self.closes:
-            raise wrong("hours_turned", opens=self.opens, closes=self.closes)
+            raise MistakeError("hours_turned", opens=self.opens, closes=self.closes)
         return self
 
     def include(self, at: datetime, zone: ZoneInfo) -> bool:
@@ -152,24 +152,24 @@ class Rule(_Part):
         wanted = 0 if self.measure == "device_unhealthy" else 1
         if len(given) != wanted:
             kind = "sides" if wanted else "no_sides"
-            raise wrong(kind, rule=self.name, measure=self.measure)
+            raise MistakeError(kind, rule=self.name, measure=self.measure)
         if self.measure == "device_silent" and self.at_least is None:
-            raise wrong("silent_minutes", rule=self.name)
+            raise MistakeError("silent_minutes", rule=self.name)
         if self.measure in OF_DEVICES and (
             self.where.scope is not None or self.batches > 1 or self.clear is not None
         ):
-            raise wrong("of_a_device", rule=self.name, measure=self.measure)
+            raise MistakeError("of_a_device", rule=self.name, measure=self.measure)
         # 2.
         for value in (*given, *([self.clear] if self.clear is not None else [])):
             if isinstance(value, str) != (self.measure == "occupancy_level"):
                 kind = "number_wanted" if isinstance(value, str) else "level_wanted"
-                raise wrong(kind, rule=self.name, value=value)
+                raise MistakeError(kind, rule=self.name, value=value)
         # 3.
         if self.clear is not None and given:
             value, clear = self.threshold, _number(self.clear)
             if (clear > value) if self.at_least is not None else (clear < value):
                 kind = "clear_above" if self.at_least is not None else "clear_below"
-                raise wrong(kind, rule=self.name, clear=self.clear)
+                raise MistakeError(kind, rule=self.name, clear=self.clear)
         return self
 
     @property
@@ -215,26 +215,26 @@ class Book(_Part):
         ):
             twice = next((a for a, b in pairwise(given) if a == b), None)
             if twice is not None:
-                raise wrong("named_twice", name=twice)
+                raise MistakeError("named_twice", name=twice)
         # 2.
         people = {person.name: person for person in self.people}
         rotas = {rota.name: rota for rota in self.rotas}
         for rota in self.rotas:
             for name in rota.members:
                 if name not in people:
-                    raise wrong("rota_unknown", rota=rota.name, name=name)
+                    raise MistakeError("rota_unknown", rota=rota.name, name=name)
         for rule in self.rules:
             told = [(rule.notify, rule.channels)]
             told += [(rule.escalate.notify, rule.escalate.channels)] if rule.escalate else []
             for names, channels in told:
                 for name in names:
                     if name not in people and name not in rotas:
-                        raise wrong("told_unknown", rule=rule.name, name=name)
+                        raise MistakeError("told_unknown", rule=rule.name, name=name)
                     # 3.
                     for member in rotas[name].members if name in rotas else (name,):
                         person = people[member]
                         if all(getattr(person, channel) is None for channel in channels):
-                            raise wrong(
+                            raise MistakeError(
                                 "told_unreachable", rule=rule.name, name=member,
                                 channels=", ".join(channels),
                             )  # fmt: skip
