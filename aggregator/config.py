@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from aggregator.core.language import Language
 from edge_agent.wire.declaration import TimeZone
 
 
@@ -221,7 +222,7 @@ class AggregatorConfig(_Section):
     workers: Workers = Workers()
     log: Log = Log()
     timezone: TimeZone = "Europe/Paris"
-    language: Literal["fr", "en"] = Field("fr", description="Where a browser asks for neither.")
+    language: Language = Field("fr", description="Where a browser asks for neither.")
 
 
 def load(path: Path) -> AggregatorConfig:

@@ -60,11 +60,11 @@ _OURS: dict[str, dict[Language, str]] = {
         "en": "{name}: named twice; give another name",
     },
     "rota_unknown": {
-        "fr": "tour {rota} : {name} n'est pas parmi les personnes ; l'y ajouter",
+        "fr": "astreinte {rota} : {name} n'est pas parmi les personnes ; l'y ajouter",
         "en": "rota {rota}: {name} is not among people; add them",
     },
     "told_unknown": {
-        "fr": "règle {rule} : {name} n'est ni une personne ni un tour ; l'ajouter",
+        "fr": "règle {rule} : {name} n'est ni une personne ni une astreinte ; l'ajouter",
         "en": "rule {rule}: {name} is neither a person nor a rota; add them",
     },
     "told_unreachable": {
@@ -72,6 +72,7 @@ _OURS: dict[str, dict[Language, str]] = {
         "en": "rule {rule}: {name} has no {channels}",
     },
     "no_yaml": {
+        # What the parser says of it is in English.
         "fr": "YAML attendu, voir la ligne {line}",
         "en": "expected YAML, see line {line}: {problem}",
     },
@@ -94,6 +95,10 @@ _PYDANTICS: dict[str, dict[Language, str]] = {
     "sms": {
         "fr": "numéro attendu avec indicatif, comme +33612345678",
         "en": "expected a number with its country, as +33612345678",
+    },
+    "account": {
+        "fr": "nom sans espace ni deux-points attendu",
+        "en": "expected a name without spaces and colons",
     },
     "clock": {"fr": "heure attendue, comme 08:00", "en": "expected a time of day, as 08:00"},
     "timezone": {
@@ -124,8 +129,8 @@ _PYDANTICS: dict[str, dict[Language, str]] = {
         "fr": "au plus {max_length} éléments attendus",
         "en": "expected at most {max_length} of them",
     },
-    "greater_than_equal": {"fr": "au moins {ge:g} attendu", "en": "expected at least {ge:g}"},
-    "less_than_equal": {"fr": "au plus {le:g} attendu", "en": "expected at most {le:g}"},
+    "greater_than_equal": {"fr": "au moins {ge:.12g} attendu", "en": "expected at least {ge:.12g}"},
+    "less_than_equal": {"fr": "au plus {le:.12g} attendu", "en": "expected at most {le:.12g}"},
     "literal_error": {"fr": "attendu : {expected}", "en": "expected {expected}"},
     "string": {"fr": "texte attendu", "en": "expected text"},
     "int": {"fr": "nombre entier attendu", "en": "expected a whole number"},
@@ -139,11 +144,13 @@ _PYDANTICS: dict[str, dict[Language, str]] = {
     "other": {"fr": "autre chose attendu", "en": "expected something else"},
 }
 _BY_FIELD = {
-    "email": "email", "sms": "sms", "timezone": "timezone",
+    "email": "email", "sms": "sms", "timezone": "timezone", "account": "account",
     "opens": "clock", "closes": "clock", "changes_at": "clock",
     "at_least": "threshold", "at_most": "threshold", "clear": "threshold",
 }  # fmt: skip
 """What belongs in these fields, where something else came."""
+_SECRET = frozenset({"password", "form"})
+"""Fields of forms whose content is never repeated."""
 _MOST_SHOWN = 60
 
 
@@ -196,7 +203,8 @@ def first_of(errors: Sequence[Mapping[str, Any]], given: object = None) -> Mista
         kind = "other"
     if kind == "literal_error":
         particulars["expected"] = particulars["expected"].replace(" or ", ", ")
-    got = "" if kind in ("missing", "extra_forbidden") else _shown(error["input"])
+    silent = kind in ("missing", "extra_forbidden") or not _SECRET.isdisjoint(place)
+    got = "" if silent else _shown(error["input"])
     return Mistake(kind, particulars, place, got)
 
 
@@ -208,8 +216,8 @@ def _place(parts: Sequence[int | str], given: object) -> tuple[str, ...]:
         if given is not None and not in_list and not isinstance(at, dict):
             break
         inner = at[part] if in_list else None  # type: ignore[index]
-        named = isinstance(inner, dict) and isinstance(inner.get("name"), str)
-        found.append(inner["name"] if named and isinstance(inner, dict) else str(part))
+        name = inner.get("name") if isinstance(inner, dict) else None
+        found.append(name if isinstance(name, str) else str(part))
         try:
             at = at[part]  # type: ignore[index]
         except (KeyError, IndexError, TypeError):

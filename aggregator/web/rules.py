@@ -34,6 +34,7 @@ _LABELS = {
     "device": "device", "scope": "rule_scope", "vehicle_line": "vehicle_line", "tag": "tag",
     "opens": "from", "closes": "to", "days": "rule_days", "severity": "severity",
     "notify": "rule_notify", "channels": "rule_channels", "after_min": "rule_escalate",
+    "escalate.notify": "rule_escalate_to",
 }  # fmt: skip
 """What the form calls each key of a rule: words of the pages."""
 
@@ -176,15 +177,14 @@ def _whole(text: str, default: int) -> int | str:
     return int(text) if text.isdecimal() else (text or default)
 
 
-def _said(error: RulesError, visit: Visit, labels: Mapping[str, str] | None = None) -> str:
+def _said(error: RulesError, visit: Visit, labels: Mapping[str, str]) -> str:
     """Return what is wrong in the reader's language; a form's field by what it is called there."""
     if error.mistake is None:
         return str(error)
-    place = error.mistake.place
-    if labels is None or not place or place[-1] not in labels:
-        return error.mistake.said(visit.language)
-    key = "rule_escalate_to" if place[-2:] == ("escalate", "notify") else labels[place[-1]]
-    return error.mistake.said(visit.language, visit.said[key].split(" (")[0])
+    place = [part for part in error.mistake.place if not part.isdecimal()]
+    named = [key for key in (".".join(place[-2:]), *place[-1:]) if key in labels]
+    label = visit.said[labels[named[0]]].split(" (")[0] if named else None
+    return error.mistake.said(visit.language, label)
 
 
 def router(site: Site) -> APIRouter:
@@ -224,7 +224,7 @@ def router(site: Site) -> APIRouter:
         try:
             book = parse(given)
         except RulesError as error:
-            return show(visit, 400, text=given, problem=_said(error, visit))
+            return show(visit, 400, text=given, problem=_said(error, visit, {}))
         if deed == "try":
             return show(visit, text=given, tried=rules.tried(book))
         rules.save(visit, given, book)

@@ -107,41 +107,42 @@ def _answer_problems(app: FastAPI, site: Site) -> None:
     def wants_page(request: Request) -> bool:
         return "text/html" in request.headers.get("accept", "")
 
-    def tell(request: Request, status: int, word: str, **particulars: object) -> Response:
-        visit = site.visit(request)
-        if not wants_page(request):
-            said = visit.said[word].format(**particulars)
+    def tell(visit: Visit, status: int, said: str) -> Response:
+        if not wants_page(visit.request):
             return JSONResponse({"problem": said}, status_code=status)
-        return visit.problem(status, word, **particulars)
+        return visit.problem(status, said)
 
     @app.exception_handler(Refusal)
     def refused(request: Request, why: Exception) -> Response:
         refusal = why if isinstance(why, Refusal) else Refusal(500, "not_found")
         if refusal.status_code == 401 and wants_page(request):
             return RedirectResponse(signing.after(request.url.path, request.url.query), 303)
-        return tell(request, refusal.status_code, refusal.word, **refusal.particulars)
+        visit = site.visit(request)
+        said = visit.said[refusal.word].format(**refusal.particulars)
+        return tell(visit, refusal.status_code, said)
 
     @app.exception_handler(HTTPException)
     def unknown(request: Request, why: Exception) -> Response:
         status = why.status_code if isinstance(why, HTTPException) else 404
-        return tell(request, status, "not_found")
+        visit = site.visit(request)
+        return tell(visit, status, visit.said["not_found"])
 
     @app.exception_handler(RequestValidationError)
     def wrong(request: Request, why: Exception) -> Response:
         errors = why.errors() if isinstance(why, RequestValidationError) else []
-        language = site.visit(request).language
-        what = "; ".join(first_of([e]).said(language, str(e["loc"][-1])) for e in errors[:3])
-        return tell(request, 400, "mistaken", what=what)
+        visit = site.visit(request)
+        mistakes = [(first_of([error]), str(error["loc"][-1])) for error in errors[:3]]
+        said = "; ".join(mistake.said(visit.language, where) for mistake, where in mistakes)
+        return tell(visit, 400, said)
 
     @app.exception_handler(Exception)
     def broken(request: Request, why: Exception) -> Response:
         log.error("event=page_failed path=%s why=%r", request.url.path, repr(why))
-        return tell(request, 500, "something_wrong")
+        visit = site.visit(request)
+        return tell(visit, 500, visit.said["something_wrong"])
 
     @app.exception_handler(sqlalchemy.exc.SQLAlchemyError)
     def away(request: Request, why: Exception) -> Response:
         log.error("event=page_without_database why=%r", reason_of(why))
-        visit = Visit(site, request, None)
-        if not wants_page(request):
-            return JSONResponse({"problem": visit.said["database_away"]}, status_code=503)
-        return visit.page_without_database(503, "database_away")
+        visit = Visit(site, request, None)  # whoever is signed in, the database knows
+        return tell(visit, 503, visit.said["database_away"])

@@ -126,10 +126,6 @@ class Visit:
         """Return a page, with the journal's end at its foot."""
         return self._page(template, status, self.site.database.journal.end(), content)
 
-    def page_without_database(self, status: int, word: str) -> Response:
-        """Return what to say while the database is away."""
-        return self._page("problem.html", status, None, {"text": self.said[word]})
-
     def _page(
         self, template: str, status: int, journal: tuple[int, str] | None, content: dict[str, Any]
     ) -> Response:
@@ -156,10 +152,9 @@ class Visit:
             answer.set_cookie("lang", self.language, max_age=31_536_000, samesite="lax")
         return answer
 
-    def problem(self, status: int, word: str, **particulars: Any) -> Response:
-        """Return a page that says in one sentence what is wrong."""
-        text = self.said[word].format(**particulars)
-        return self.page("problem.html", status, text=text)
+    def problem(self, status: int, said: str) -> Response:
+        """Return a page that says in one sentence what is wrong; it needs no database."""
+        return self._page("problem.html", status, None, {"text": said})
 
     @staticmethod
     def go(path: str) -> Response:

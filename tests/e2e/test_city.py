@@ -332,6 +332,16 @@ def test_a_mistake_is_said_in_french_by_the_name_of_its_field(
     assert said.startswith("Seuil")
     assert "nombre attendu" in said
     assert page.input_value("#value") == "beaucoup"
+    page.fill("#value", "20")
+    page.fill("#escalate_after", "15")
+    page.fill("#escalate_to", "Bob!")
+    page.click("text=Vérifier et mettre en vigueur")
+    assert page.inner_text("[role=alert]").startswith("Alors prévenir\u00a0: 1 à 40 lettres")
+    page.goto(f"{server.address}/accounts")
+    page.fill("#account", "a b")
+    page.fill("#password", PASSWORD)
+    page.click("#password ~ button")
+    assert page.inner_text("h1").startswith("account\u00a0: nom sans espace")
     page.goto(f"{server.address}/api/v1/export?from=hier&to=2026-01-31&format=csv")
     assert "from\u00a0: date attendue" in page.inner_text("body")
 

@@ -227,6 +227,17 @@ def test_every_mistake_is_said_with_the_same_particulars_in_both_languages() -> 
         assert named["fr"] <= named["en"], kind
 
 
+def test_a_mistake_in_a_password_does_not_repeat_it() -> None:
+    for field, shown in (("password", False), ("account", True)):
+        error = {
+            "type": "string_too_long", "loc": ("body", field), "input": "hush" * 60,
+            "ctx": {"max_length": 200},
+        }  # fmt: skip
+        said = mistakes.first_of([error]).said("fr", field)
+        assert said.startswith(f"{field}\u00a0: au plus 200 caractères attendus")
+        assert ("hush" in said) is shown
+
+
 @pytest.mark.parametrize("text", ["5", "[1]", "a: &a [*a]", "!!python/object:os.system x", "\x00"])
 def test_what_is_no_rules_is_refused(text: str) -> None:
     with pytest.raises(RulesError):
