@@ -131,9 +131,12 @@ def _answer_problems(app: FastAPI, site: Site) -> None:
     def wrong(request: Request, why: Exception) -> Response:
         errors = why.errors() if isinstance(why, RequestValidationError) else []
         visit = site.visit(request)
-        mistakes = [(first_of([error]), str(error["loc"][-1])) for error in errors[:3]]
-        said = "; ".join(mistake.said(visit.language, where) for mistake, where in mistakes)
-        return tell(visit, 400, said)
+        labels = visit.said if wants_page(request) else {}
+        said = []
+        for error in errors[:3]:
+            name = str(error["loc"][-1])
+            said.append(first_of([error]).said(visit.language, labels.get(name, name)))
+        return tell(visit, 400, "; ".join(said))
 
     @app.exception_handler(Exception)
     def broken(request: Request, why: Exception) -> Response:

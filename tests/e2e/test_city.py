@@ -341,9 +341,11 @@ def test_a_mistake_is_said_in_french_by_the_name_of_its_field(
     page.fill("#account", "a b")
     page.fill("#password", PASSWORD)
     page.click("#password ~ button")
-    assert page.inner_text("h1").startswith("account\u00a0: nom sans espace")
+    assert page.inner_text("h1").startswith("Compte\u00a0: nom sans espace")
     page.goto(f"{server.address}/api/v1/export?from=hier&to=2026-01-31&format=csv")
-    assert "from\u00a0: date attendue" in page.inner_text("body")
+    assert "Du\u00a0: date attendue" in page.inner_text("h1")
+    _, body, _ = get(server, "/api/v1/export?from=hier&to=2026-01-31&format=csv")
+    assert "from\u00a0: date attendue" in json.loads(body)["problem"]
 
 
 def test_an_operator_stops_the_fleet_with_one_action(browser: Browser, server: Server) -> None:
