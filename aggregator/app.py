@@ -36,7 +36,7 @@ def serve(config: AggregatorConfig) -> None:
         ConfigError: a secret is missing.
     """
     with ExitStack() as stack:
-        listener = stack.enter_context(_listen("web", config.web.host, config.web.port))
+        listener = stack.enter_context(_bind(config.web.host, config.web.port))
         database = Database(config.database, config.timezone)
         stack.callback(database.close)
         ingest = _ingest(config, database) if config.workers.ingest else None
@@ -55,6 +55,8 @@ def serve(config: AggregatorConfig) -> None:
         for part in parts:
             part.start()
             stack.callback(part.stop)
+        # Not before: a port that answers is a server that serves.
+        _listen(listener)
         log.info("event=started web=http://%s:%d/", config.web.host, config.web.port)
         try:
             server.run(sockets=[listener])
@@ -99,7 +101,8 @@ def _serve_metrics(host: str, port: int) -> None:
         raise ServerError(f"metrics: {host}:{port} cannot be listened on ({error})") from None
 
 
-def _listen(what: str, host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the pages' port, so that nothing is begun where it is somebody else's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -107,9 +110,20 @@ def _listen(what: str, host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise ServerError(
-            f"{what}: {host}:{port} cannot be listened on ({error.strerror});"
-            f" set {what}.port to another, or stop its user"
-        ) from None
-    listener.listen(128)
+        raise _taken(host, port, error) from None
     return listener
+
+
+def _listen(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    try:
+        listener.listen(128)
+    except OSError as error:
+        raise _taken(host, port, error) from None
+
+
+def _taken(host: str, port: int, error: OSError) -> ServerError:
+    return ServerError(
+        f"web: {host}:{port} cannot be listened on ({error.strerror});"
+        " set web.port to another, or stop its user"
+    )

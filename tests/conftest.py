@@ -86,12 +86,17 @@ class Part:
         self.command, self.log, self.port = command, log, port
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def begin(self) -> None:
+        """Start it, and wait for nothing."""
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 start_new_session=True,
             )  # fmt: skip
+
+    def start(self) -> None:
+        """Start it, and wait until its port answers, if it has one."""
+        self.begin()
         if self.port:
             port = self.port
             _wait_until(lambda: answers(port), what=f"{self.command[0]} on port {port}")

@@ -1,5 +1,6 @@
 """The dashboard in a real browser: everything visible, nothing from elsewhere."""
 
+import contextlib
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, Page
 from aggregator.core.verdict import Accepted, Device
 from aggregator.store.database import Database, Incoming
 from aggregator.store.registry import Place
+from deploy.local.processes import answers
 from edge_agent.wire import codec
 from edge_agent.wire.messages import Directed, Total
 from tests.records import NO_SIGNATURE, a_record
@@ -144,6 +146,26 @@ def test_health_and_readiness_are_told(browser: Browser, address: str, town: Any
         answer = page.goto(address + path)
         assert answer is not None
         assert answer.status == status
+
+
+def has_open(process: int, path: Path) -> bool:
+    for each in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if each.readlink() == path:
+                return True
+    return False
+
+
+def test_a_server_that_cannot_serve_yet_does_not_answer(town: Any, wait_until: Any) -> None:
+    stored = town.folder / "city.db"
+    fill(stored)
+    with sqlite3.connect(stored, isolation_level=None) as busy:
+        busy.execute("BEGIN EXCLUSIVE")
+        town.aggregator.begin()
+        wait_until(lambda: has_open(town.aggregator.process.pid, stored))
+        assert not answers(town.web_port)
+        busy.execute("ROLLBACK")
+    wait_until(lambda: answers(town.web_port), what="an answer")
 
 
 def test_without_its_database_a_page_says_so_in_french_and_english(
