@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -259,11 +258,15 @@ def test_cancelling_before_the_first_byte_writes_nothing(desk: Desk) -> None:
     }
     command = [sys.executable, "-m", "firmware.device", "--lang", "en"]
     subprocess.run([*command, "trust", desk.authority], check=True, env=environment, cwd=ROOT)
+    # A shell lets what it runs in the background ignore Ctrl-C: this heeds it wherever tests run.
+    heeding = ["env", "--default-signal=INT"]
+    flash = [*command, "flash", desk.release, "--to", card, "--claim", desk.claim("bus-1")]
     process = subprocess.Popen(
-        [*command, "flash", desk.release, "--to", card, "--claim", desk.claim("bus-1")],
-        env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    time.sleep(3)
+        [*heeding, *flash], env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    while process.stdout.readline().strip() != "10":
+        assert process.poll() is None
     process.send_signal(signal.SIGINT)
     told, _ = process.communicate(timeout=20)
     assert process.returncode == 1

@@ -67,9 +67,9 @@ def test_a_stop_is_obeyed_at_once_and_after_a_restart_until_it_is_lifted(
     assert len(town.stored()) == before
     town.agent.kill()
     town.agent.start()
-    time.sleep(8.0)
+    wait_until(lambda: "camera stays closed" in town.agent.log.read_text(), 60, "obedience")
+    time.sleep(5.0)
     assert len(town.stored()) == before
-    assert "camera stays closed" in town.agent.log.read_text()
     command(town, "lift", "bus-1")
     wait_until(lambda: len(town.stored()) > before, 60, "counting again")
     wait_until(lambda: obeyed(town, "own_stop") == 2, 30, "obedience")
