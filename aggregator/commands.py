@@ -1,6 +1,5 @@
 """Stop commands: signed here with the city's command key, obeyed by devices until lifted."""
 
-import os
 from pathlib import Path
 from typing import get_args
 
@@ -9,6 +8,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aggregator.config import AggregatorConfig, ConfigError
+from aggregator.io.files import OPEN, SECRET, write_new
 from aggregator.store.database import Database
 from edge_agent.wire import codec
 from edge_agent.wire.messages import Stop, Stoppable
@@ -128,13 +128,5 @@ def make_key(path: Path) -> Path:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     beside = path.with_suffix(".pub.pem")
-    for target, content, mode in ((path, secret, 0o600), (beside, public, 0o644)):
-        try:
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        except OSError as error:
-            raise ConfigError(f"{target}: cannot be made ({error.strerror})") from None
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
+    write_new({path: (secret.decode(), SECRET), beside: (public.decode(), OPEN)})
     return beside

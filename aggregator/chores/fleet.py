@@ -13,6 +13,7 @@ from aggregator.chores.console import COMMAND_LINE, ChoreError, Commands, open_d
 from aggregator.chores.devices import declaration, place_of, place_parser
 from aggregator.config import AggregatorConfig
 from aggregator.io import certificates
+from aggregator.io.files import new_file
 from aggregator.issuing import Issuer, IssuingError, Signed
 from edge_agent.wire.enrolment import Enrolment
 
@@ -46,21 +47,16 @@ def claim(config: AggregatorConfig, given: argparse.Namespace) -> int:
         raise ChoreError(
             f"{given.configuration}.sig: expected a signature in hexadecimal"
         ) from None
-    if given.out.exists():
-        raise ChoreError(f"{given.out}: is there already; choose another file")
     trusted = _read(given.authority).decode() if given.authority else None
     issuer = Issuer(config, open_database(config))
-    made = _or_say(
-        lambda: issuer.make_claim(
-            place_of(given, signed.declared.device),
-            signed,
-            _now(),
-            hours=given.hours,
-            authority=trusted,
-            by=COMMAND_LINE,
+    place = place_of(given, signed.declared.device)
+    with new_file(given.out) as out:
+        made = _or_say(
+            lambda: issuer.make_claim(
+                place, signed, _now(), hours=given.hours, authority=trusted, by=COMMAND_LINE
+            )
         )
-    )
-    _write(given.out, made.model_dump_json(indent=1))
+        out.write(made.model_dump_json(indent=1) + "\n")
     say(f"{given.out}: for {made.device}, once, for {given.hours} hours; a secret until then")
     return 0
 
@@ -72,8 +68,9 @@ def answer(config: AggregatorConfig, given: argparse.Namespace) -> int:
     except ValidationError:
         raise ChoreError(f"{given.request}: expected a request of dizaine-agent enrol") from None
     issuer = Issuer(config, open_database(config))
-    made = _or_say(lambda: issuer.enrol(asked, COMMAND_LINE, _now()))
-    _write(given.out, made.model_dump_json(indent=1))
+    with new_file(given.out) as out:
+        made = _or_say(lambda: issuer.enrol(asked, COMMAND_LINE, _now()))
+        out.write(made.model_dump_json(indent=1) + "\n")
     say(f"{given.out}: take it back to {asked.device}")
     return 0
 
@@ -96,14 +93,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ChoreError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.touch(mode=0o600)
-        path.write_text(text + "\n")
-    except OSError as error:
-        raise ChoreError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _now() -> datetime:

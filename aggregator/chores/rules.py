@@ -8,7 +8,7 @@ from aggregator.chores.console import COMMAND_LINE, Commands, group, now_s, open
 from aggregator.config import AggregatorConfig
 
 
-def check(_config: AggregatorConfig, given: argparse.Namespace) -> int:
+def check(_config: AggregatorConfig | None, given: argparse.Namespace) -> int:
     """Read a file of rules and say what is wrong with it."""
     book = rulebook.load(given.file)
     say(f"{len(book.rules)} rules, {len(book.people)} people: good")
@@ -39,12 +39,11 @@ def show(config: AggregatorConfig, _given: argparse.Namespace) -> int:
 def add_parsers(top: "Commands[argparse.ArgumentParser]", shared: argparse.ArgumentParser) -> None:
     """Add these commands."""
     rules = group(top, "rules", "alert rules")
-    for name, chore, text in (
-        ("check", check, "read a file and say what is wrong with it"),
-        ("apply", apply, "put a file in force"),
-    ):
-        own = rules.add_parser(name, parents=[shared], help=text)
-        own.add_argument("file", type=Path, metavar="FILE")
-        own.set_defaults(chore=chore)
+    own = rules.add_parser("check", help="read a file and say what is wrong with it")
+    own.add_argument("file", type=Path, metavar="FILE")
+    own.set_defaults(chore=check, config=None)
+    own = rules.add_parser("apply", parents=[shared], help="put a file in force")
+    own.add_argument("file", type=Path, metavar="FILE")
+    own.set_defaults(chore=apply)
     own = rules.add_parser("show", parents=[shared], help="print the rules in force")
     own.set_defaults(chore=show)

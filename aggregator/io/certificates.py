@@ -1,7 +1,6 @@
 """Keys and certificates of the fleet's authority, as files."""
 
 import ipaddress
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from aggregator.config import ConfigError
+from aggregator.io.files import OPEN, SECRET, write_new
 
 ROOT_YEARS, FLEET_YEARS, SERVER_DAYS = 20, 5, 397
 CLOCK_SKEW = timedelta(hours=1)
@@ -149,18 +149,12 @@ def _secret(key: ec.EllipticCurvePrivateKey) -> str:
 def _write(folder: Path, files: dict[str, str]) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in files:
-            if (folder / name).exists():
-                raise ConfigError(f"{folder / name}: is there already; choose another folder")
-        for name, content in files.items():
-            mode = 0o600 if name.endswith(".key") else 0o644
-            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with os.fdopen(descriptor, "w") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror})") from None
+        raise ConfigError(f"{folder}: cannot be made ({error.strerror})") from None
+    write_new({
+        folder / name: (content, SECRET if name.endswith(".key") else OPEN)
+        for name, content in files.items()
+    })  # fmt: skip
 
 
 def load(folder: Path, name: str = "fleet") -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -70,17 +71,20 @@ def make(path: Path, kind: Kind) -> Path:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     beside = path.with_suffix(".pub.pem")
-    for target, content, mode in ((path, secret, 0o600), (beside, public, 0o644)):
-        try:
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        except FileExistsError:
-            raise KeyFileError(f"{target}: a key is there already; give another file") from None
-        except OSError as error:
-            raise KeyFileError(f"{target}: cannot be written ({error.strerror})") from None
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
+    with ExitStack() as made:
+        for target, content, mode in ((path, secret, 0o600), (beside, public, 0o644)):
+            try:
+                descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+                made.callback(target.unlink)
+                with os.fdopen(descriptor, "wb") as out:
+                    out.write(content)
+                    out.flush()
+                    os.fsync(out.fileno())
+            except FileExistsError:
+                raise KeyFileError(f"{target}: a key is there already; give another file") from None
+            except OSError as error:
+                raise KeyFileError(f"{target}: cannot be written ({error.strerror})") from None
+        made.pop_all()  # both are whole
     return beside
 
 

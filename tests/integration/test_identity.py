@@ -1,6 +1,7 @@
 """A device joins, online and by a stick, renews, and is shut out: real server, real broker."""
 
 import json
+import sqlite3
 import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
@@ -51,6 +52,12 @@ class Hall:
         return done.stdout
 
     def claim(self, name: str, *more: str, settings: str = "") -> Path:
+        out = self.folder / f"{name}.claim"
+        self.say(*self.asking(name, out, settings), *more)
+        return out
+
+    def asking(self, name: str, out: Path, settings: str = "") -> list[str]:
+        """Return the command that makes a claim."""
         configuration = self.folder / f"{name}.toml"
         configuration.write_text(an_agent(name, more=settings))
         self.say(
@@ -63,13 +70,11 @@ class Hall:
             "--operator-key", str(self.operator),
         )  # fmt: skip
         declared.write_text(text)
-        out = self.folder / f"{name}.claim"
-        self.say(
+        return [
             "dizaine-aggregator", "claim", "--config", str(self.config), "--site", "Halle",
             "--configuration", str(configuration), "--operator-key", str(self.operator),
-            "--declaration", str(declared), "--out", str(out), *more,
-        )  # fmt: skip
-        return out
+            "--declaration", str(declared), "--out", str(out),
+        ]  # fmt: skip
 
     def enrol(self, name: str, claim: Path, *more: str) -> subprocess.CompletedProcess[str]:
         return self.run(
@@ -169,6 +174,25 @@ def test_a_claim_is_good_once_and_its_lost_answer_comes_again(hall: Hall) -> Non
     with pytest.raises(EnrolmentError, match="used before"):
         enrolment.enrol(claim, thief, hall.folder / "thief-etc")
     enrolment.enrol(claim, identity, hall.folder / "bus-3/etc")
+
+
+def test_a_claim_that_cannot_be_written_is_not_made(hall: Hall) -> None:
+    taken = hall.folder / "taken"
+    taken.write_text("somebody's")
+    nowhere = hall.folder / "nowhere/bus-1.claim"
+    for out, said in ((taken, "a file is there already"), (nowhere, "cannot be written")):
+        done = hall.run(*hall.asking("bus-1", out))
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"{out}: {said}")
+        assert len(done.stderr.splitlines()) == 1
+    assert taken.read_text() == "somebody's"
+    with sqlite3.connect(hall.folder / "city.db") as database:
+        assert database.execute("SELECT count(*) FROM claim").fetchone() == (0,)
+    assert hall.enrol("bus-1", hall.claim("bus-1")).returncode == 0
+    again = hall.folder / "again.claim"
+    done = hall.run(*hall.asking("bus-1", again))
+    assert (done.returncode, "such a device already" in done.stderr) == (2, True)
+    assert not again.exists()
 
 
 def test_two_who_race_for_one_claim_do_not_both_get_it(hall: Hall) -> None:

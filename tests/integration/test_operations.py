@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from aggregator.__main__ import main
 from aggregator.core.roles import Role
 from aggregator.io.intake import Intake, Letter
 from aggregator.store import backup
@@ -187,7 +188,6 @@ def test_the_command_line_backs_up_and_restores(configured: Any, tmp_path: Path)
         (["users", "set", "marie", "--role", "operator"], "short\n", "at least 12 characters"),
         (["users", "set", "marie", "--role", "operator"], "", "needs a password"),
         (["users", "remove", "nobody"], "", "no such account"),
-        (["rules", "check", "/nope.yaml"], "", "cannot be read"),
         (["stop", "bus-9", "--everything"], "", "no such device"),
         (["stop", "fleet", "--everything"], "", "command key"),
         (["restore", "/nope.gz"], "", "expected a back-up"),
@@ -203,6 +203,17 @@ def test_wrong_input_is_told_in_one_line(
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_rules_are_checked_where_no_server_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    assert main(["rules", "check", str(rules)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    rules.write_text("rules: []\n")
+    assert main(["rules", "check", str(rules)]) == 0
+    assert "0 rules, 0 people: good" in capsys.readouterr().out
 
 
 def test_the_doctor_names_what_is_missing(configured: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aggregator import __main__ as city
 from edge_agent import config
 from edge_agent.__main__ import main
 from edge_agent.wire.declaration import Declaration
@@ -132,6 +133,16 @@ def test_a_key_is_made_once_and_read_by_its_owner_alone(
     assert path.stat().st_mode & 0o777 == 0o600
     assert main(["keygen", "--out", str(path)]) == 2
     assert "a key is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", [main, city.main])
+def test_of_a_pair_of_keys_both_are_written_or_none(program: Any, tmp_path: Path) -> None:
+    make = ["keygen", "--operator"] if program is main else ["command-key"]
+    (tmp_path / "key.pub.pem").write_text("somebody's")
+    assert program([*make, "--out", str(tmp_path / "key.pem")]) == 2
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["somebody's"]
+    (tmp_path / "key.pub.pem").unlink()
+    assert program([*make, "--out", str(tmp_path / "key.pem")]) == 0
 
 
 def test_a_signed_configuration_turns_a_module_on_for_its_time_and_no_longer() -> None:
