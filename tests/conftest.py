@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
 from deploy.local.processes import answers, free_port
@@ -23,6 +24,12 @@ UNSAFE = "--unsafe-development"
 """Tests run where pixels could leave memory: on machines with a writable root."""
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 DATA = Path(__file__).parents[2] / "shared" / "data"
+
+# The same examples on every machine, however slow: a change is judged by what it changes.
+# `--hypothesis-profile=search` looks for others.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("tests", settings.get_profile("search"), derandomize=True)
+settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

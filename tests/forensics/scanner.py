@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -11,26 +11,38 @@ from numpy.typing import NDArray
 
 LENGTH = 32
 """Bytes in a fingerprint: long enough that none occurs by chance."""
+_WORD = 8
 _CHUNK = 1 << 24
-_TABLE_BITS = 20
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+_TABLE_BITS = 22
+_MIXES = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
 
 
 class Fingerprints:
-    """Pieces of a marked frame, each with the name of the form in which it would be found."""
+    """Pieces of a marked frame, each with the name of the form in which it would be found.
+
+    Memory is read in words. Wherever a piece begins, whole words of it lie on words of memory: for
+    each of the eight ways in which it can lie, its word most unlike others is looked up.
+    """
 
     def __init__(self, pieces: Mapping[bytes, str]) -> None:
         self._pieces = dict(pieces)
-        keys = np.array([int.from_bytes(p[:8], "little") for p in self._pieces], np.uint64)
-        self._table = np.zeros(1 << _TABLE_BITS, bool)
-        self._table[self._slot(keys)] = True
+        self._at: defaultdict[bytes, list[tuple[bytes, int]]] = defaultdict(list)
+        for piece in self._pieces:
+            for shift in range(_WORD):
+                starts = range(shift, LENGTH - _WORD + 1, _WORD)
+                best = max(starts, key=lambda at: len(set(piece[at : at + _WORD])))
+                self._at[piece[best : best + _WORD]].append((piece, best))
+        keys = np.frombuffer(b"".join(self._at), np.uint64)
+        self._tables = np.zeros((2, 1 << _TABLE_BITS), bool)
+        for table, mix in zip(self._tables, _MIXES, strict=True):
+            table[self._slot(keys, mix)] = True
 
     def __len__(self) -> int:
         return len(self._pieces)
 
     @staticmethod
-    def _slot(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        return (keys * _MIX) >> np.uint64(64 - _TABLE_BITS)
+    def _slot(words: NDArray[np.uint64], mix: np.uint64) -> NDArray[np.uint64]:
+        return (words * mix) >> np.uint64(64 - _TABLE_BITS)
 
     def find(self, blocks: Iterable[bytes]) -> Counter[str]:
         """Return how often pieces of each form occur in blocks that follow one another."""
@@ -45,14 +57,13 @@ class Fingerprints:
             rest = data[-(LENGTH - 1) :]
 
     def _in(self, data: bytes) -> Iterator[bytes]:
-        for shift in range(8):
-            count = (len(data) - shift) // 8
-            if count < LENGTH // 8:
-                continue
-            words = np.frombuffer(data, np.uint64, count, shift)
-            for hit in np.flatnonzero(self._table[self._slot(words)]):
-                at = shift + 8 * int(hit)
-                if (piece := data[at : at + LENGTH]) in self._pieces:
+        words = np.frombuffer(data, np.uint64, len(data) // _WORD)
+        found = np.arange(len(words))
+        for table, mix in zip(self._tables, _MIXES, strict=True):
+            found = found[table[self._slot(words[found], mix)]]
+        for at in (found * _WORD).tolist():
+            for piece, shift in self._at.get(data[at : at + _WORD], ()):
+                if at >= shift and data.startswith(piece, at - shift):
                     yield piece
 
 

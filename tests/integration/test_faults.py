@@ -217,9 +217,7 @@ def test_a_flood_from_one_device_drowns_nobody_and_fills_no_log(
 PREFIX = [topics.record("bus-1", "main"), topics.presence("bus-1"), topics.health("bus-1"), "x"]
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(topic=st.sampled_from(PREFIX), payload=st.binary(max_size=1100))
 def test_whatever_bytes_come_nothing_is_stored_and_nothing_breaks(
     lone: Database, topic: str, payload: bytes
@@ -228,9 +226,7 @@ def test_whatever_bytes_come_nothing_is_stored_and_nothing_breaks(
     assert everything(lone, schema.record) == []
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(0, 1023), value=st.integers(1, 255))
 def test_one_changed_byte_is_one_too_many(lone: Database, position: int, value: int) -> None:
     good = one(NOON)

@@ -48,7 +48,7 @@ def spooled(folder: "Path") -> int:
 def test_broker_agent_and_aggregator_are_killed_and_every_record_is_stored_once(
     town: Any, grey_film: "Path", wait_until: Any
 ) -> None:
-    agent = town.device("bus-1", grey_film, fps=1.0)
+    agent = town.device("bus-1", grey_film, fps=0.25)
     town.broker.start()
     town.aggregator.start()
     tap = Tap(town.broker_port)

@@ -44,7 +44,7 @@ def test_in_safe_surroundings_the_agent_starts_and_its_records_say_so(
         pytest.skip(f"not safe here: {', '.join(finding.name for finding in others)}")
     town.broker.start()
     town.aggregator.start()
-    agent = town.device("bus-1", grey_film, fps=1.25)
+    agent = town.device("bus-1", grey_film, fps=0.25)
     agent.command = [*read_only, *(part for part in agent.command if "unsafe" not in part)]
     agent.start()
     wait_until(town.stored, 120, "a record from a confined agent")
@@ -60,7 +60,7 @@ def test_the_same_agent_refuses_the_same_machine_with_a_writable_root(
 ) -> None:
     if all(finding.safe for finding in surroundings.examine()):
         pytest.skip("these surroundings are safe")
-    town.device("bus-1", grey_film, fps=1.25)
+    town.device("bus-1", grey_film, fps=0.25)
     done = subprocess.run(
         [sys.executable, "-m", "edge_agent", "run", "--config", str(town.agent_config)],
         capture_output=True, text=True, check=False, timeout=60,

@@ -165,7 +165,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Box, Town]]:
     town.aggregator.start()
     film = folder / "grey.avi"
     _write_film(film)
-    town.device("bus-1", film, fps=1.25)
+    town.device("bus-1", film, fps=0.25)
     lines = town.agent_config.read_text().splitlines()
     moved = {
         "data_dir": 'data_dir = "/var/lib/dizaine/spool"\nlink = "/run/dizaine/agent.sock"',

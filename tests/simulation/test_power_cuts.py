@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.core.release import Release, Speaker
@@ -113,7 +113,6 @@ def test_a_cut_at_every_step_says_no_window_twice_and_loses_at_most_the_one_in_h
     assert len(COUNTS) - 1 <= len(city.stored) <= len(COUNTS)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 60), min_size=1, max_size=12), st.lists(st.integers(0, 30), max_size=6)
 )

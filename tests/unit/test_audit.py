@@ -86,7 +86,7 @@ def test_a_journal_that_was_changed_does_not_follow(
 
 
 @given(st.integers(0, codec.SEALED_SIZE - 1), st.integers(1, 255), st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_byte_of_a_record_can_change_even_if_the_chain_is_made_anew(
     position: int, flip: int, index: int
 ) -> None:

@@ -89,7 +89,7 @@ def test_a_calibration_that_cannot_be_trusted_is_refused_with_a_reason(
 
 
 @given(st.lists(st.tuples(*[st.floats(0, 1)] * 2, *[st.floats(-50, 50)] * 2), max_size=7))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_whatever_is_marked_gives_a_ground_that_can_be_trusted_or_none(
     marks: list[tuple[float, float, float, float]],
 ) -> None:
