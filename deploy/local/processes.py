@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import itertools
+import os
 import signal
 import socket
 import subprocess
@@ -9,6 +11,7 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 STOP_AFTER_S = 10.0
+_turns = itertools.count(os.getpid() * 1009)
 
 
 def _die_with_parent() -> None:
@@ -59,10 +62,16 @@ class Child:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of 127.0.0.1 that nobody listens on now.
+
+    Processes go through them from different beginnings, and the system gives none of them to a
+    connection: what is free now is still free when its server begins.
+    """
+    return next(port for port in map(_port, _turns) if is_free(port))
+
+
+def _port(turn: int) -> int:
+    return 20_000 + turn % 12_000
 
 
 def is_free(port: int) -> bool:
