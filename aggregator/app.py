@@ -52,11 +52,12 @@ def serve(config: AggregatorConfig) -> None:
         )  # fmt: skip
         if config.metrics:
             _serve_metrics(config.metrics.host, config.metrics.port)
+        # Not before: a port that answers is a server that serves. Nor later: of two servers that
+        # begin at once, one alone speaks to the broker.
+        _listen(listener)
         for part in parts:
             part.start()
             stack.callback(part.stop)
-        # Not before: a port that answers is a server that serves.
-        _listen(listener)
         log.info("event=started web=http://%s:%d/", config.web.host, config.web.port)
         try:
             server.run(sockets=[listener])

@@ -15,6 +15,7 @@ from aggregator.store.registry import Place
 from deploy.local.processes import answers
 from edge_agent.wire import codec
 from edge_agent.wire.messages import Directed, Total
+from tests.conftest import Part
 from tests.records import NO_SIGNATURE, a_record
 
 DAY = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
@@ -166,6 +167,24 @@ def test_a_server_that_cannot_serve_yet_does_not_answer(town: Any, wait_until: A
         assert not answers(town.web_port)
         busy.execute("ROLLBACK")
     wait_until(lambda: answers(town.web_port), what="an answer")
+
+
+def test_of_two_servers_that_begin_at_once_one_serves(town: Any, wait_until: Any) -> None:
+    stored = town.folder / "city.db"
+    fill(stored)
+    two = [town.aggregator, Part(town.aggregator.command, town.folder / "other.log")]
+    town.parts.append(two[1])
+    with sqlite3.connect(stored, isolation_level=None) as busy:
+        busy.execute("BEGIN EXCLUSIVE")
+        for part in two:
+            part.begin()
+        wait_until(lambda: all(has_open(part.process.pid, stored) for part in two))
+        busy.execute("ROLLBACK")
+    wait_until(lambda: {part.process.poll() for part in two} == {None, 2}, what="one that ends")
+    wait_until(lambda: answers(town.web_port), what="an answer")
+    (other,) = [part for part in two if part.process.poll() == 2]
+    assert other.log.read_text().splitlines()[-1].startswith("web: 127.0.0.1:")
+    assert "broker_" not in other.log.read_text()
 
 
 def test_without_its_database_a_page_says_so_in_french_and_english(
