@@ -105,8 +105,13 @@ class Part:
         """Start it, and wait until its port answers, if it has one."""
         self.begin()
         if self.port:
-            port = self.port
-            _wait_until(lambda: answers(port), what=f"{self.command[0]} on port {port}")
+            _wait_until(self._answers, what=f"{self.command[0]} on port {self.port}")
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.port is not None
+        assert self.process.poll() is None, self.log.read_text(errors="replace")[-2000:]
+        return answers(self.port)
 
     def kill(self) -> None:
         """End it as a power cut would."""

@@ -22,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from deploy.local.processes import free_port
 from edge_agent import updating
 from edge_agent.io import keys
 from edge_agent.wire.manifest import Manifest
@@ -101,7 +102,7 @@ class Story:
         )  # fmt: skip
         certificate, key = (folder / "server" / f"{HOST}.{end}" for end in ("pem", "key"))
         broker = folder / "broker.conf"
-        tls_port = self.town.broker_port + 1
+        tls_port = free_port()
         broker.write_text(
             f"per_listener_settings true\nlistener {self.town.broker_port} 127.0.0.1\n"
             f"allow_anonymous true\nlistener {tls_port} 127.0.0.1\n"
