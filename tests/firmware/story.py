@@ -317,6 +317,9 @@ def staged(keep: bool, arch: str) -> Iterator[Story]:
     story = Story(folder, arch)
     try:
         yield story
+    except Exception:
+        keep = True  # what went wrong is on its console
+        raise
     finally:
         story.device.power_off()
         story.town.close()
@@ -330,7 +333,9 @@ def main() -> int:
     """Tell the story; 0 where all of it came true."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arch", choices=sorted(BOOT_S), default="amd64")
-    parser.add_argument("--keep", action="store_true", help="keep disk and console")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep disk and console, as after a failure"
+    )
     given = parser.parse_args()
     image = ROOT / "out/image" / given.arch / "disk.img"
     if not image.exists():
