@@ -30,11 +30,10 @@ def new_file(path: Path, mode: int = SECRET) -> Iterator[TextIO]:
             yield out
             out.flush()
             os.fsync(out.fileno())
-    except OSError as error:
+    except BaseException as error:
         path.unlink(missing_ok=True)
-        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
-    except BaseException:
-        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
         raise
 
 

@@ -21,7 +21,7 @@ class Fingerprints:
     """Pieces of a marked frame, each with the name of the form in which it would be found.
 
     Memory is read in words. Wherever a piece begins, whole words of it lie on words of memory: for
-    each of the eight ways in which it can lie, its word most unlike others is looked up.
+    each of the eight ways in which it can lie, the one with the most different bytes is looked up.
     """
 
     def __init__(self, pieces: Mapping[bytes, str]) -> None:
