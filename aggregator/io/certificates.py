@@ -150,7 +150,9 @@ def _write(folder: Path, files: dict[str, str]) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot be made ({error.strerror})") from None
+        raise ConfigError(
+            f"{folder}: cannot be made ({error.strerror}); choose another folder"
+        ) from None
     write_new({
         folder / name: (content, SECRET if name.endswith(".key") else OPEN)
         for name, content in files.items()

@@ -24,7 +24,9 @@ def new_file(path: Path, mode: int = SECRET) -> Iterator[TextIO]:
     except FileExistsError:
         raise ConfigError(f"{path}: a file is there already; choose another") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
+        raise ConfigError(
+            f"{path}: cannot be written ({error.strerror}); choose another place"
+        ) from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             yield out
@@ -33,7 +35,9 @@ def new_file(path: Path, mode: int = SECRET) -> Iterator[TextIO]:
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
+            raise ConfigError(
+                f"{path}: cannot be written ({error.strerror}); choose another place"
+            ) from None
         raise
 
 

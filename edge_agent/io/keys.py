@@ -83,7 +83,9 @@ def make(path: Path, kind: Kind) -> Path:
             except FileExistsError:
                 raise KeyFileError(f"{target}: a key is there already; give another file") from None
             except OSError as error:
-                raise KeyFileError(f"{target}: cannot be written ({error.strerror})") from None
+                raise KeyFileError(
+                    f"{target}: cannot be written ({error.strerror}); give another file"
+                ) from None
         made.pop_all()  # both are whole
     return beside
 
