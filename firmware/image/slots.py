@@ -148,6 +148,18 @@ def forget(path: Path) -> None:
 def main(words: list[str]) -> int:
     """Do what RAUC asks; return its exit status."""
     path = ESP / ENVIRONMENT
+    if not path.parent.is_dir():
+        print(f"no {path.parent}: the boot partition is not mounted", file=sys.stderr)  # noqa: T201
+        return 1
+    try:
+        return answer(words, path)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"the boot partition cannot be written: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+
+
+def answer(words: list[str], path: Path) -> int:
+    """Answer one question about the slots, or change what GRUB reads."""
     variables = read(path)
     match words:
         case ["get-primary"]:

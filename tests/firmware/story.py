@@ -32,6 +32,7 @@ from tests.firmware.machine import (
     Machine,
     TimeServer,
     TlsFront,
+    erase,
     flip,
     put,
     put_data,
@@ -266,6 +267,12 @@ def tell(story: Story) -> None:
     if story.arch == "amd64":
         with swtpm.started(story.folder / "tpm") as link:
             assert swtpm.interval_s(link) == 0, "its TPM locks it out after some power cuts"
+
+    story.say("a data partition that is lost: it says so, and tries again by itself")
+    erase(story.disk, "data")
+    device.power_on()
+    device.wait_for("event=health slot=B state=waits", story.boot_s)
+    device.power_off()
 
     story.say("a root file system that was tampered with does not run")
     spoil(story.disk, "root-b")

@@ -107,14 +107,19 @@ def test_a_damaged_block_means_slot_a(tmp_path: Path, damaged: bytes) -> None:
     assert slots["read"](tmp_path / "absent")["committed"] == "A"
 
 
+def ask(esp: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(PROGRAM), *words], capture_output=True, text=True, check=False,
+        env={**os.environ, "DIZAINE_ESP": str(esp)},
+    )  # fmt: skip
+
+
 def test_as_rauc_calls_it(tmp_path: Path) -> None:
     (tmp_path / "EFI/BOOT").mkdir(parents=True)
 
     def call(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, str(PROGRAM), *words], capture_output=True, text=True, check=True,
-            env={**os.environ, "DIZAINE_ESP": str(tmp_path)},
-        )  # fmt: skip
+        done = ask(tmp_path, *words)
+        assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     assert call("get-primary") == "A"
@@ -129,5 +134,15 @@ def test_as_rauc_calls_it(tmp_path: Path) -> None:
     secret.write_text("secret")
     call("forget", str(secret))
     assert not secret.exists()
-    done = subprocess.run([sys.executable, str(PROGRAM), "x"], capture_output=True, check=False)
-    assert done.returncode == 2
+    assert ask(tmp_path, "x").returncode == 2
+
+
+def test_nothing_is_said_to_be_kept_that_is_not(tmp_path: Path) -> None:
+    """A slot that only seemed to be committed would be forgotten at the next start."""
+    done = ask(tmp_path, "set-state", "A", "good")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "the boot partition is not mounted" in done.stderr
+    (tmp_path / "EFI/BOOT/grubenv").mkdir(parents=True)
+    done = ask(tmp_path, "set-state", "B", "good")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "cannot be written" in done.stderr
